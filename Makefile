@@ -1,0 +1,44 @@
+# flowengine: every task starts here. `make run` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run demo test check interop bench venv lock clean
+
+run: venv ## start the server on the embedded default
+	@$(BIN)/flowengine serve
+
+demo: venv ## the tour in half a minute: genuine, forged, signed
+	@$(BIN)/python -m flowengine.demo
+
+test: venv ## every test that needs nothing but this repository
+	$(BIN)/python -m pytest
+
+check: venv ## format, lint, types, tests with coverage
+	$(BIN)/ruff format .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
+	$(BIN)/python -m tests.interop
+
+bench: venv ## what a message costs, beside the OpenSSL limit
+	$(BIN)/python -m benchmarks
+
+venv: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## write requirements.lock anew from pyproject.toml (needs pip-tools)
+	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --extra fast --extra dev --strip-extras --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,3 @@
+"""flowengine: scriptable mail-flow policy, one flow for every SMTP transaction."""
+
+__version__ = "0.1.0"

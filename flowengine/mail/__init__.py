@@ -1,0 +1,1 @@
+"""Mail by its RFCs: bytes in, values out. Knows nothing of flows, sockets or configuration."""
