@@ -1,0 +1,1 @@
+"""HSL: a flow's text → tree → checked → Python code. Knows nothing of mail, sockets or clocks."""
