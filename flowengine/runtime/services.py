@@ -1,0 +1,183 @@
+"""The outside world as a run sees it: one small protocol a service, handed in, never imported.
+
+The real ones live in `flowengine/services`, the honest fakes in `flowengine/services/fakes.py`. A run reaches them
+only through its `World` (world.py), which records what they answered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal, Protocol
+
+from flowengine.language.caching import Caches
+from flowengine.mail.dkim import PrivateKey
+from flowengine.mail.dns import Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRequest:
+    """One call of a flow to a web server.
+
+    url: complete, already encoded. body: None for none. timeouts in seconds. max_size: bytes of the answer's body that
+    are taken at most; a longer answer is an error. redirects: how many are followed.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    connect_timeout: float = 10.0
+    timeout: float = 30.0
+    max_size: int = 1 << 20
+    redirects: int = 0
+    verify_peer: bool = True
+    verify_host: bool = True
+    source_address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPResponse:
+    """What a web server answered: status code, header fields in order, body as bytes."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+class HTTPUnavailable(Exception):
+    """No answer could be had: refused, timed out, not allowed by [network], too large, broken. The text says which."""
+
+
+class HTTPClient(Protocol):
+    """Calls web servers, within [network]."""
+
+    async def request(self, request: HTTPRequest) -> HTTPResponse:
+        """The answer, whatever its status. Raises HTTPUnavailable."""
+        ...
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back, for durations and deadlines."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let that much time pass."""
+        ...
+
+
+class Randomness(Protocol):
+    """Chance, from the system's generator."""
+
+    def number(self) -> float:
+        """A number from 0 up to 1, 1 excluded."""
+        ...
+
+    def octets(self, count: int) -> bytes:
+        """That many random bytes."""
+        ...
+
+
+class Keys(Protocol):
+    """The private keys of the configuration."""
+
+    def find(self, name: str) -> PrivateKey | None:
+        """The key called `pki:NAME` in flows (name without the prefix); None when there is none."""
+        ...
+
+
+class Rates(Protocol):
+    """Counters over sliding windows, shared by the workers of this machine."""
+
+    def hit(self, namespace: str, entry: str, count: int, interval: float, now: float) -> bool:
+        """Add one entry if fewer than `count` lie in the last `interval` seconds; whether it was added."""
+        ...
+
+    def count(self, namespace: str, entry: str, interval: float, now: float) -> int:
+        """How many entries lie in the last `interval` seconds."""
+        ...
+
+
+Level = Literal["debug", "info", "notice", "warning", "error", "critical"]
+
+
+class Log(Protocol):
+    """Structured lines about transactions, and the lines that flows write."""
+
+    def event(self, level: Level, event: str, /, **fields: object) -> None:
+        """One line: what happened, and its facts. Values are cleaned of control characters and secrets here."""
+        ...
+
+
+class Counters(Protocol):
+    """Counters and gauges for the metrics endpoint."""
+
+    def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """Add to a counter; its name is one of those declared in services/metrics.py."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class APISettings:
+    """[api]: where `api_call` asks."""
+
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 5.0
+    secret_fields: tuple[str, ...] = ("rsakey", "privatekey")
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """[limits], the part that bounds one run: steps, depth of calls, seconds, bytes of one value, HTTP body bytes."""
+
+    script_steps: int = 5_000_000
+    script_depth: int = 200
+    script_time: float = 60.0
+    script_value_size: int = 64 << 20
+    script_facts: int = 1000
+    script_output: int = 1 << 20
+    reply_lines: int = 50
+    reply_line_length: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the runtime and the builtins may know of the configuration."""
+
+    hostname: str = "localhost"
+    dmarc_standard: Literal["rfc9989", "rfc7489"] = "rfc9989"
+    dns_timeout: float = 5.0
+    api: APISettings = field(default_factory=APISettings)
+    limits: RunLimits = field(default_factory=RunLimits)
+    network_allow: tuple[IPv4Network | IPv6Network | str, ...] = ()
+    transports: Mapping[str, object] = field(default_factory=dict)
+    quarantines: frozenset[str] = frozenset()
+    shared_edits: bool = False
+    mixed_verdicts: Literal["strict", "halon"] = "strict"
+    script_root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything outside, in one value."""
+
+    dns: Resolver
+    http: HTTPClient
+    clock: Clock
+    random: Randomness
+    keys: Keys
+    rates: Rates
+    log: Log
+    counters: Counters
+    caches: Caches
+    settings: Settings = field(default_factory=Settings)
+
+
