@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from flowengine.language.caching import Caches
-from flowengine.mail.dkim import PrivateKey
+from flowengine.mail.keys import PrivateKey
 from flowengine.mail.dns import Resolver
 
 

@@ -1,0 +1,94 @@
+"""One evaluation a message: SPF, DKIM, DMARC and ARC are asked once and shared by builtins, doors, log and trace."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from flowengine.mail import arc, dkim, dmarc, spf
+from flowengine.mail.addresses import FromRefused, from_domain
+from flowengine.mail.dns import Resolver
+from flowengine.mail.message import Message
+
+
+class Evaluation:
+    """What the world says about one message. Each part is computed when it is first asked for.
+
+    now: gives Unix time in seconds. sample: gives a number from 0 up to 1 for `pct` (RFC 7489 §6.6.4).
+    hostname: our name, the `r` of SPF macros and the authserv-id.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        resolver: Resolver,
+        *,
+        hostname: str,
+        standard: Literal["rfc9989", "rfc7489"],
+        now: Callable[[], float],
+        sample: Callable[[], float],
+    ) -> None:
+        self.message = message
+        self.hostname, self.standard = hostname, standard
+        self._resolver, self._now, self._sample = resolver, now, sample
+        self._author: str | FromRefused | None = None
+        self._signatures: tuple[dkim.SignatureResult, ...] | None = None
+        self._chain: arc.ChainResult | None = None
+        self._spf: dict[tuple[str, str, str], spf.SPFResult] = {}
+        self._dmarc: dict[tuple[str, str, str], dmarc.DMARCResult] = {}
+
+    @property
+    def author(self) -> str | FromRefused:
+        """The one domain of the From field in A-labels, or why there is none."""
+        if self._author is None:
+            self._author = from_domain([field.value for field in self.message.headers.all("from")])
+        return self._author
+
+    async def spf(self, ip: str, helo: str, sender: str) -> spf.SPFResult:
+        """SPF of the envelope sender, or of the HELO name for a null sender. ip "" (unknown) gives `none`."""
+        key = (ip, helo, sender)
+        if key not in self._spf:
+            self._spf[key] = await spf.check(ip, helo, sender, self._resolver, receiver=self.hostname, now=self._now())
+        return self._spf[key]
+
+    async def dkim(self) -> tuple[dkim.SignatureResult, ...]:
+        """Every DKIM signature of the message, from top to bottom."""
+        if self._signatures is None:
+            self._signatures = await dkim.verify(self.message, self._resolver, now=self._now())
+        return self._signatures
+
+    async def dmarc(self, ip: str, helo: str, sender: str) -> dmarc.DMARCResult | FromRefused:
+        """DMARC of the author domain, or why there is no author domain."""
+        author = self.author
+        if isinstance(author, FromRefused):
+            return author
+        key = (ip, helo, sender)
+        if key not in self._dmarc:
+            self._dmarc[key] = await dmarc.evaluate(
+                author,
+                lambda: self.spf(ip, helo, sender),
+                self.dkim,
+                self._resolver,
+                standard=self.standard,
+                sample=self._sample,
+            )
+        return self._dmarc[key]
+
+    async def arc(self) -> arc.ChainResult:
+        """The ARC chain."""
+        if self._chain is None:
+            self._chain = await arc.validate(self.message, self._resolver, now=self._now())
+        return self._chain
+
+    def summary(self) -> dict[str, object]:
+        """What was asked, in the words of RFC 8601, for the log: nothing is computed for it."""
+        found: dict[str, object] = {}
+        for result in list(self._spf.values())[-1:]:
+            found["spf"] = {"result": result.result, "domain": result.domain}
+        if self._signatures is not None:
+            found["dkim"] = [
+                {"result": one.result, "domain": one.domain, "selector": one.selector} for one in self._signatures
+            ]
+        for verdict in list(self._dmarc.values())[-1:]:
+            found["dmarc"] = {"result": verdict.result, "policy": verdict.policy, "domain": verdict.domain}
+        if self._chain is not None:
+            found["arc"] = self._chain.status
+        return found
