@@ -49,6 +49,18 @@ async def scan_dmarc(
     return Array({from_text(verdict.domain): dmarc.scan_word(verdict)})
 
 
+@builtin(*MESSAGE, name="FromDomain")
+def from_domain(run: Run) -> str | None:
+    """The one domain of the From field in lower case and A-labels; none when there is no such one domain.
+
+    Refuses what two programs could read in two ways: several From fields, several domains, groups, broken syntax.
+
+        FromDomain();  // "example.org"
+    """
+    author = evaluation(run).author
+    return None if isinstance(author, FromRefused) else from_text(author)
+
+
 Words = Literal["skip", "pass", "fail", "temperror", "permerror"]
 _RANK: dict[str, int] = {"pass": 4, "temperror": 3, "fail": 2, "permerror": 1, "skip": 0}
 _WORDS: dict[str, Words] = {"pass": "pass", "fail": "fail", "policy": "fail", "temperror": "temperror"}
@@ -128,14 +140,14 @@ def signature_result(one: dkim.SignatureResult) -> Array:
     return about
 
 
-@builtin(*MESSAGE)
-async def dkim_verify(run: Run) -> Array:
+@builtin(*MESSAGE, name="DKIMResults")
+async def dkim_results(run: Run) -> Array:
     """All that is known of the message's DKIM signatures, a list from top to bottom.
 
     Each is [domain, selector, identity, algorithm, bits, result (RFC 8601), reason, testing, secure, headers,
     unsigned_octets].
 
-        dkim_verify()[0]["result"];  // "pass"
+        DKIMResults()[0]["result"];  // "pass"
     """
     return Array.of(
         Array(
