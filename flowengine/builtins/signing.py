@@ -12,10 +12,10 @@ from flowengine.language.functions import builtin
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
 from flowengine.mail.errors import MailError
+from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
-from flowengine.runtime.sealing import IN_A_THREAD
 
 Canonicalization = Literal["simple", "relaxed"]
 SPELLINGS: dict[str, Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256"]] = {"sha256": "rsa-sha256", "sha1": "rsa-sha1"}
