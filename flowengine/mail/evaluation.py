@@ -6,6 +6,7 @@ from typing import Literal
 
 from flowengine.mail import arc, dkim, dmarc, spf
 from flowengine.mail.addresses import FromRefused, from_domain, split
+from flowengine.mail.authentication_results import MethodResult, Property, of_signature
 from flowengine.mail.dns import Resolver
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
@@ -113,6 +114,17 @@ class Evaluation:
             self._chain = await arc.validate(self.message, self._resolver, now=self._now())
         return self._chain
 
+    async def results(self, ip: str, helo: str, sender: str) -> list[MethodResult]:
+        """SPF, DKIM, DMARC (and ARC where there is a chain) as Authentication-Results has them (RFC 8601)."""
+        found = [_spf_result(await self.spf(ip, helo, sender), helo, sender)]
+        signatures = await self.dkim()
+        found += map(of_signature, signatures) if signatures else [MethodResult("dkim", "none")]
+        found.append(_dmarc_result(await self.dmarc(ip, helo, sender)))
+        if self.message.headers.places("arc-seal"):
+            chain = await self.arc()
+            found.append(MethodResult("arc", chain.status, chain.reason))
+        return found
+
     def summary(self) -> dict[str, object]:
         """What was asked, in the words of RFC 8601, for the log: nothing is computed for it."""
         found: dict[str, object] = {}
@@ -132,3 +144,18 @@ class Evaluation:
 def _spf_domain(helo: str, sender: str) -> str:
     """The domain that SPF is about: the envelope sender's, the HELO name for a null sender (RFC 7208 §2.4)."""
     return split(sender)[1] if sender else helo
+
+
+def _spf_result(result: spf.SPFResult, helo: str, sender: str) -> MethodResult:
+    told = Property("smtp", "mailfrom", sender) if result.identity == "mailfrom" else Property("smtp", "helo", helo)
+    reason = result.reason if result.result in ("temperror", "permerror") else ""
+    return MethodResult("spf", result.result, reason, (told,) if told.value else ())
+
+
+def _dmarc_result(verdict: dmarc.DMARCResult | FromRefused) -> MethodResult:
+    if isinstance(verdict, FromRefused):
+        return MethodResult("dmarc", "permerror", str(verdict))
+    told = [Property("header", "from", verdict.domain)]
+    if verdict.policy is not None:
+        told.append(Property("policy", "published-domain-policy", verdict.policy))
+    return MethodResult("dmarc", verdict.result, "" if verdict.result in ("pass", "none") else verdict.reason, tuple(told))
