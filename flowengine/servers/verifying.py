@@ -40,7 +40,7 @@ class VerifyReport:
                 "result": dmarc.result,
                 "policy": dmarc.policy,
                 "domain": dmarc.domain,
-                "alignment": {"spf": dmarc.spf.aligned is True, "dkim": dmarc.dkim.aligned is True},
+                "alignment": {"spf": dmarc.spf.passed, "dkim": dmarc.dkim.passed},
                 "reason": dmarc.reason,
             },
             "arc": {"result": self.arc.status, "instance": self.arc.instance},
