@@ -157,7 +157,7 @@ class _Reader:
     def uris(self, tag: str) -> tuple[ReportURI, ...]:
         found: list[ReportURI] = []
         for text in self.tags.get(tag, "").split(","):
-            if uri := _report_uri(text.strip(" \t")):
+            if uri := report_uri(text.strip(" \t")):
                 found.append(uri)
             elif tag in self.tags:
                 self.problems.append(f"{tag}: not a report address: {text.strip()[:60]!r}")
@@ -176,7 +176,8 @@ class _Reader:
             self.problems.append("v: given again")
 
 
-def _report_uri(text: str) -> ReportURI | None:
+def report_uri(text: str) -> ReportURI | None:
+    """One report address of DMARC (RFC 9989 §4.8 dmarc-uri) or TLS-RPT (RFC 8460 §3); None when it is not one."""
     most = None
     if size := _SIZE.search(text):
         most = int(size[1]) * _FACTOR[size[2].lower()]
