@@ -6,7 +6,7 @@ Sample, reference page and JSON schema are made from these fields (pages.py), an
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
