@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Iterable
 
 from flowengine.mail import dkim
+from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Kept
-
-IN_A_THREAD = 1 << 20
-"""Bodies from this size on (bytes) are hashed in a thread, so that other sessions go on meanwhile."""
 
 
 class Sealer:

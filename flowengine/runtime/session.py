@@ -6,6 +6,7 @@ once, or with a coroutine that the door awaits in a Task of its own. There is no
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from flowengine.language.program import Program
@@ -14,6 +15,7 @@ from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Accept, Reject, Reply
+from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
 from flowengine.runtime.policy import Policy
@@ -151,10 +153,13 @@ class Session:
 
     async def data(self, message: Message) -> Reply:
         """The message is there: every recipient's flow runs, the gravest verdict speaks, and a 2xx is carried out."""
-        outcome = await self.judge(message)
-        reply = await self.outbox.commit(self.connection, outcome)
-        self.transaction = None
-        return reply
+        try:
+            outcome = await self.judge(message)
+            reply = await self.outbox.commit(self.connection, outcome)
+            record(self._services, self.connection, outcome, reply)
+        finally:
+            self.transaction = None
+        return _with_id(reply, outcome.transaction.id)
 
     async def judge(self, message: Message) -> Outcome:
         """What the flows decide about a message, before anything is carried out."""
@@ -267,6 +272,11 @@ class Session:
         if self._visit is None:
             self._visit = self._begin(Path("", ""), {})
         return self._visit
+
+
+def _with_id(reply: Reply, id_: str) -> Reply:
+    """The last reply leads to the log: it carries the transaction's id."""
+    return reply if id_ in reply.text else replace(reply, text=f"{reply.text} ({id_})")
 
 
 def _new_id(world: World) -> str:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from flowengine.language.program import Program
 from flowengine.mail.addresses import Path, extract, parse_path
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.run import RunResult
 from flowengine.runtime.runner import Runner
-from flowengine.runtime.sealing import sealed
+from flowengine.runtime.sealing import Sealer
 from flowengine.runtime.services import Services
 from flowengine.runtime.session import Session, Step
 from flowengine.runtime.visit import Client, Connection
@@ -117,9 +117,9 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
         return Played(reply, tuple(session.results))
     outcome = await session.judge(message)
     output = None
-    for kept in outcome.kept:
-        output = (await sealed(kept, services)).render()
-        break
+    first = next((kept for kept in outcome.kept if isinstance(kept, Deliver)), None)
+    if first is not None:
+        output = (await Sealer(services.clock.now()).seal(first)).render()
     return Played(outcome.reply, outcome.runs, outcome, output)
 
 

@@ -227,6 +227,7 @@ ORACLE_ZONE: dict[tuple[str, str], list[Record]] = {
 )
 def test_pyspf_says_the_same(terms: list[str], ip: str) -> None:
     pyspf = pytest.importorskip("spf")
+    assume(terms.count("foo=bar") < 2)  # RFC 7208 §6: unknown modifiers are ignored, no matter how often
     assume(sum(term.startswith("ptr") for term in terms) < 2)  # we ask for the client's names once, they each time
     text = " ".join(["v=spf1", *terms])
     dns = FakeDNS({**ORACLE_ZONE, ("a.example", "txt"): [text.encode()]})

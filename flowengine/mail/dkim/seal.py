@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-import idna
-
 from flowengine.mail.canonical import Canonicalization, Hash, body_hash, canonical_fields, select
+from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.edits import InsertField
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field, is_name
@@ -204,26 +203,6 @@ def _listed(names: Sequence[bytes], columns: int = 76) -> str:
 def _wrapped(signature: str, columns: int = 76) -> str:
     """Base64 folded so that the lines, `\\tb=` in front of the first, keep to 80 columns."""
     return "\r\n\t ".join(signature[place : place + columns] for place in range(0, len(signature), columns))
-
-
-def domain_name(name: str, what: str) -> str:
-    """A name in DNS, lower case, A-labels, without a final dot. Raises MailError."""
-    text = name.removesuffix(".").lower()
-    if len(text) > 1000:
-        raise MailError(f"{what} is too long for a name in DNS")
-    if not text.isascii():
-        try:
-            text = idna.encode(text, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise MailError(f"{what} {name[:80]!r} is no internationalized domain name") from error
-    labels = text.split(".")
-    if len(text) > 253 or not all(0 < len(label) <= 63 and _is_label(label) for label in labels):
-        raise MailError(f"{what} {name[:80]!r} is no name in DNS")
-    return text
-
-
-def _is_label(label: str) -> bool:
-    return label.isascii() and label.replace("-", "").replace("_", "").isalnum()
 
 
 def _algorithm(key: PrivateKey, algorithm: str | None) -> str:

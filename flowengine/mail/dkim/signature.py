@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, select
-from flowengine.mail.dkim.seal import domain_name
+from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, without_space
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field

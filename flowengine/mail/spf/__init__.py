@@ -3,9 +3,10 @@
 from flowengine.mail.spf.check import check
 from flowengine.mail.spf.macros import MacroString, SPFSyntaxError
 from flowengine.mail.spf.record import Record, is_spf, parse
-from flowengine.mail.spf.results import Limits, Result, SPFResult, Step
+from flowengine.mail.spf.results import Identity, Limits, Result, SPFResult, Step
 
 __all__ = [
+    "Identity",
     "Limits",
     "MacroString",
     "Record",
