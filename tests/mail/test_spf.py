@@ -157,6 +157,13 @@ def test_no_question_is_asked_after_the_time() -> None:
     assert dns.asked == [("a.example", "txt")]
 
 
+def test_too_long_a_target_loses_labels_on_the_left() -> None:
+    label = "a" * 50
+    dns = txt({"a.example": f"v=spf1 exists:x.%{{l}}.{'.'.join([label] * 5)}.%{{l}}.example. -all"})
+    run(dns, "192.0.2.1", "h", "b.cd@a.example")
+    assert dns.asked[-1] == (f"{'.'.join([label] * 4)}.b.cd.example", "a")
+
+
 def test_more_than_ten_exchangers_are_an_error() -> None:
     def result(count: int) -> str:
         hosts = [MX(n, f"m{n}.example") for n in range(count)]
