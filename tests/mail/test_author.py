@@ -33,6 +33,8 @@ def b64(text: str) -> str:
         ('"a b"@bank.example', "bank.example"),
         ("(I am) a@bank.example", "bank.example"),
         ("J. (Joe) Doe\r\n <a@bank.example>", "bank.example"),
+        ("a@bank.example <a@bank.example>", "bank.example"),  # broken, but nobody reads another domain in it
+        ("Bank, Inc. [new] <a@bank.example>", "bank.example"),
     ],
 )
 def test_one_author(value: str, domain: str) -> None:
@@ -51,6 +53,11 @@ def test_one_author(value: str, domain: str) -> None:
         (["Bank"], Refusal.UNPARSABLE),
         (["a@bank.example <x@evil.example>"], Refusal.UNPARSABLE),
         (["<a@bank.example> <x@evil.example>"], Refusal.UNPARSABLE),
+        (["Bank [a@bank.example] <x@evil.example>"], Refusal.UNPARSABLE),
+        (["a@bank.example, Bank <x@evil.example>, [] <x@evil.example>"], Refusal.SEVERAL_DOMAINS),
+        (["Bank <a@-bank.example>"], Refusal.UNPARSABLE),
+        (["Bank <a@bank.example.>"], Refusal.UNPARSABLE),
+        (["Bank <a@" + "b" * 64 + ".example>"], Refusal.BAD_DOMAIN),
         (["a@bank.example\r\nX: y"], Refusal.AMBIGUOUS),
         (["a@"], Refusal.UNPARSABLE),
         (["a"], Refusal.UNPARSABLE),

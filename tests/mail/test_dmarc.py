@@ -274,6 +274,15 @@ REJECT = {"example.org": "v=DMARC1; p=reject"}
             "s",
         ),
         ({"example.org": "v=DMARC1; p=reject; adkim=s"}, "example.org", ("a.example.org", "pass"), [], "pass", "SPF"),
+        (
+            {"example.org": "v=DMARC1; p=reject; adkim=s"},
+            "example.org",
+            None,
+            [("example.org", "pass")],
+            "pass",
+            "DKIM",
+        ),
+        ({"org": None, **REJECT}, "example.org", ("example.org", "pass"), [], "pass", "SPF"),  # nothing to ask above
         # two organizational domains below one public suffix domain, and a department that is one by itself
         ({"org": "v=DMARC1; psd=y; p=reject"}, "a.example.org", ("b.example.org", "pass"), [], "pass", "b.example.org"),
         ({"org": "v=DMARC1; psd=y; p=reject"}, "example.org", ("other.org", "pass"), [], "reject", "not aligned"),

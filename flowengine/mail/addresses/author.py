@@ -11,9 +11,9 @@ from enum import StrEnum
 from itertools import pairwise
 
 from flowengine.mail import names
-from flowengine.mail.addresses.headers import parse_list
+from flowengine.mail.addresses.headers import read
 from flowengine.mail.addresses.tokens import Kind, Token, Tokens, decode, tokenize
-from flowengine.mail.addresses.values import Group
+from flowengine.mail.addresses.values import Address, Group
 from flowengine.mail.addresses.words import decode_words
 from flowengine.mail.errors import MailError
 
@@ -47,26 +47,54 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n(?![ \t])")
 _ANGLE = re.compile("[<>\uff1c\uff1e]")
 _AT = "@\uff20\ufe6b"
 _NAMED_DOMAIN = re.compile(rf"[{_AT}]\s*+([^\s{_AT}<>()\[\]\"',;:\\?=\uff1c\uff1e]*+)")
+# Most mail: a name without anything special, and an address. What matches here the grammar reads alike.
+_PLAIN = re.compile(
+    rb"""[ \t]*+(?:"[A-Za-z0-9 .,'&!/_-]*+"|[A-Za-z0-9 '&!/_-]*+)[ \t]*+
+    <[A-Za-z0-9!#$%&'*+/^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/^_`{|}~-]++)*+
+    @((?!-)[A-Za-z0-9_-]++(?<!-)(?:\.(?!-)[A-Za-z0-9_-]++(?<!-))*+)>[ \t]*+(?:\r?\n)?""",
+    re.VERBOSE,
+)
 _ENCODED_WORD = re.compile(r"=\?[^?]*+\?[BbQq]\?")
 
 
 def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
     """The author domain (A-labels, lower case) of a message, from the values of all its From fields.
 
-    Several addresses of one domain are one author domain (RFC 9989 §5.3.1). Never raises.
+    Several addresses of one domain are one author domain (RFC 9989 §5.3.1). A field that breaks the grammar is taken
+    when it can be read all the same and has no second domain in it. Never raises.
     """
     if not from_values:
         return FromRefused(Refusal.NO_FROM)
     if len(from_values) > 1:
         return FromRefused(Refusal.SEVERAL_FROM, str(len(from_values)))
-    value = decode(from_values[0]).removesuffix("\n").removesuffix("\r")
+    if plain := _PLAIN.fullmatch(from_values[0]):
+        return names.to_ascii(plain[1].decode("ascii")) or FromRefused(Refusal.BAD_DOMAIN)
+    return _from_field(decode(from_values[0]).removesuffix("\n").removesuffix("\r"))
+
+
+def _from_field(value: str) -> str | FromRefused:
     if control := _CONTROL.search(value):
         return FromRefused(Refusal.AMBIGUOUS, f"control character at {control.start()}")
+    broken = ""
     try:
         field = tokenize(value)
-        entries = parse_list(value)
+        try:
+            entries = read(field)
+        except MailError as error:
+            broken = str(error)
+            entries = read(field, tolerant=True)
     except MailError as error:
-        return FromRefused(Refusal.UNPARSABLE, str(error))
+        return FromRefused(Refusal.UNPARSABLE, broken or str(error))
+    author = _one_domain(entries)
+    if isinstance(author, FromRefused):
+        return author
+    if broken and _names_another(value, author):
+        return FromRefused(Refusal.UNPARSABLE, broken)
+    doubt = _second_reading(field, author)
+    return FromRefused(Refusal.AMBIGUOUS, doubt) if doubt else author
+
+
+def _one_domain(entries: Sequence[Address | Group]) -> str | FromRefused:
     domains: dict[str, None] = {}
     for entry in entries:
         if isinstance(entry, Group):
@@ -78,9 +106,7 @@ def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
         domains[domain] = None
     if len(domains) > 1:
         return FromRefused(Refusal.SEVERAL_DOMAINS, ", ".join(list(domains)[:4])[:200])
-    author = next(iter(domains))
-    doubt = _second_reading(field, author)
-    return FromRefused(Refusal.AMBIGUOUS, doubt) if doubt else author
+    return next(iter(domains))
 
 
 def _second_reading(field: Tokens, author: str) -> str:

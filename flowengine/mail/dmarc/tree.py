@@ -56,9 +56,8 @@ class Discovery:
         by_name = dict(walk.records)
         if record := by_name.get(walk.organizational_domain):
             return Found(walk.organizational_domain, record, own=False)
-        suffix = walk.organizational_domain.partition(".")[2]
-        record = by_name.get(suffix)
-        return Found(suffix, record, own=False) if record is not None and record.psd == "y" else None
+        suffix = walk.organizational_domain.partition(".")[2]  # has a record only if its psd=y ended the walk
+        return Found(suffix, by_name[suffix], own=False) if suffix in by_name else None
 
     async def organizational_domain(self, name: str) -> str:
         """The organizational domain of any name."""
