@@ -8,10 +8,9 @@ import base64
 import binascii
 import re
 import zlib
-from collections.abc import Callable
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from flowengine.builtins.run import Run, worked
+from flowengine.builtins.run import Run, grown, worked
 from flowengine.language.functions import Text, builtin
 from flowengine.mail import encoded_words
 
@@ -206,7 +205,7 @@ def zlib_uncompress(run: Run, string: bytes, windowbits: WindowBits = 15) -> byt
     """
     if not _known(windowbits) and not 40 <= windowbits <= 47:
         return None
-    return _inflated(zlib.decompressobj(windowbits), string, run.budget.grow)
+    return _inflated(run, zlib.decompressobj(windowbits), string)
 
 
 def _known(windowbits: int) -> bool:
@@ -216,15 +215,15 @@ def _known(windowbits: int) -> bool:
 _PIECE = 1 << 20  # bytes between two payments
 
 
-def _inflated(inflater: "zlib._Decompress", rest: bytes, pay: Callable[[int], None]) -> bytes | None:
+def _inflated(run: Run, inflater: "zlib._Decompress", rest: bytes) -> bytes | None:
     made = bytearray()
     try:
         while not inflater.eof:
             piece = inflater.decompress(rest, _PIECE)
+            grown(run, len(made), len(piece))
             made += piece
-            pay(len(made))
             rest = inflater.unconsumed_tail
-            if not piece and not rest:
+            if not piece and not rest and not inflater.eof:
                 return None
     except zlib.error:
         return None

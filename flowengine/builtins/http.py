@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote_from_bytes, urlsplit
 
-from flowengine.builtins.run import Run
+from flowengine.builtins.run import Run, grown
 from flowengine.language.functions import Builtin, builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import fingerprint, text
@@ -218,9 +218,8 @@ def _body(run: Run, post: Post) -> bytes | None:
     while truth(piece := post(_PIECE)):
         if not isinstance(piece, str):
             raise FlowError("http: the function that gives the body returns strings")
+        grown(run, len(made), len(piece))
         made += to_bytes(piece)
-        run.budget.grow(len(made))
-        run.budget.spend(1)
     return bytes(made)
 
 

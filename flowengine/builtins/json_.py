@@ -108,7 +108,7 @@ def json_decode(run: Run, string: str, *, allow_comments: bool = False) -> Value
 
 
 # a string, or a comment to its end or the end of the text: one pass, whatever is left open
-_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|//[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)', re.DOTALL)
+_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|//[^\r\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)', re.DOTALL)
 
 
 def _without_comment(found: re.Match[str]) -> str:

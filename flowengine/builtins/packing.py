@@ -8,7 +8,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from flowengine.builtins.run import Run
+from flowengine.builtins.run import Run, grown
+from flowengine.language.budget import BYTES_AN_ITEM
 from flowengine.language.functions import builtin
 from flowengine.language.values import Array, Value, from_bytes, normal, to_bytes, to_number
 
@@ -70,8 +71,9 @@ def pack(run: Run, format_: str, *args: Value) -> bytes | None:
     made = bytearray()
     try:
         for code in _codes(format_):
-            made += _packed(run, code, given)
-            run.budget.grow(len(made))
+            piece = _packed(run, code, given)
+            grown(run, len(made), len(piece))
+            made += piece
     except _UnfitError:
         return None
     return None if given else bytes(made)
@@ -143,7 +145,6 @@ def unpack(run: Run, format_: str, data: bytes, offset: int = 0) -> Array | None
     try:
         for code in _codes(format_):
             offset = _unpacked(run, code, data, offset, found)
-            run.budget.grow_items(len(found))
     except _UnfitError:
         return None
     return found
@@ -166,14 +167,14 @@ def _unpacked(run: Run, code: _Code, data: bytes, at: int, found: Array) -> int:
         times = rest // form.size if code.count == _EVERY else code.times
         if times * form.size > rest:
             raise _UnfitError
-        run.budget.grow_items(times)
+        grown(run, len(found) * BYTES_AN_ITEM, times * BYTES_AN_ITEM)
         for index in range(times):
             found.append(normal(form.unpack_from(data, at + index * form.size)[0]))
         return at + times * form.size
     if size > rest:
         raise _UnfitError
     piece = data[at : at + size]
-    run.budget.grow(len(piece) * 2)
+    grown(run, len(found) * BYTES_AN_ITEM, len(piece) * 2 + BYTES_AN_ITEM)
     if code.letter == "H":
         found.append(piece.hex() if code.count == _EVERY else piece.hex()[: code.times])
     elif code.letter == "Z":

@@ -38,3 +38,10 @@ def worked(run: Run, size: int) -> None:
     """Pay for going through a large value once; `size` in bytes. What is small is paid by the call itself."""
     if size > 4096:
         run.budget.spend(size >> 8)
+
+
+def grown(run: Run, size: int, more: int) -> None:
+    """Pay for what a value of `size` bytes grows by, before it does. Raises BudgetExceeded at the limit for one."""
+    run.budget.spend(1 + (more >> 6))
+    if size + more > run.budget.size:
+        run.budget.grow(size + more)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from flowengine.language.values import Value
 from flowengine.mail.dns import Answer, RecordType
 from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.files import read_below
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services
 
 T = TypeVar("T")
@@ -124,6 +125,12 @@ class World:
         now = self._services.clock.now()
         question = ("count", namespace, entry, interval)
         return self._ask("rate", question, lambda: self._services.rates.count(namespace, entry, interval, now))
+
+    def file(self, name: str) -> bytes | None:
+        """What a file of the script root holds; None when there is none of this name, or it is too large."""
+        settings = self._services.settings
+        limit = settings.limits.script_value_size
+        return self._ask("file", (name,), lambda: read_below(settings.script_root, name, limit))
 
     def memory_get(self, key: str) -> tuple[int, Value] | None:
         """Version and value of an entry that the flows of this process share; None when there is none."""
