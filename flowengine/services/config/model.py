@@ -13,7 +13,7 @@ from msgspec import Meta
 from flowengine.language.problems import Problem
 from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
-from flowengine.services.config.values import Domain, NameServer, Network, Storage, Word
+from flowengine.services.config.values import LOCALHOST, HostName, NameServer, Network, Storage, Word
 
 if TYPE_CHECKING:
     from flowengine.runtime.services import Settings
@@ -95,10 +95,10 @@ class PKI:
         ),
     ] = field(default=None, repr=False)
     selector: Annotated[
-        Domain | None, Meta(description="Default of `keys record` and `keys check`.", examples=["s1"])
+        HostName | None, Meta(description="Default of `keys record` and `keys check`.", examples=["s1"])
     ] = None
     domain: Annotated[
-        Domain | None, Meta(description="Default of `keys record` and `keys check`.", examples=["example.net"])
+        HostName | None, Meta(description="Default of `keys record` and `keys check`.", examples=["example.net"])
     ] = None
     type: Annotated[Literal["rsa", "ed25519"], Meta(description="Type of a key made at first start.")] = "rsa"
     bits: Annotated[Literal[2048, 3072, 4096], Meta(description="Size of an RSA key made at first start.")] = 2048
@@ -171,9 +171,9 @@ class Config:
     """The whole file."""
 
     hostname: Annotated[
-        str,
+        HostName,
         Meta(description="HELO, Received, authserv-id; default: the system's.", examples=["mx.example.net"]),
-    ] = "localhost"
+    ] = LOCALHOST
     storage: Annotated[Storage, Meta(description="Where state is kept.")] = field(
         default_factory=lambda: Storage("sqlite", Path("var/state.db"))
     )
