@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flowengine.mail.dkim import PrivateKey
+from flowengine.mail.keys import PrivateKey
 from flowengine.mail.dns import Answer, RecordType
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services
 

@@ -27,6 +27,7 @@ from flowengine.services.config.model import (
     Scripts,
 )
 from flowengine.services.config.problems import ConfigError
+from flowengine.services.config.settings import settings
 from flowengine.services.config.values import Address, NameServer, Network, NextHop, Storage
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "default",
     "load",
     "parse",
+    "settings",
 ]

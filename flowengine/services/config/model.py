@@ -6,7 +6,7 @@ Sample, reference page and JSON schema are made from these fields (pages.py), an
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -15,8 +15,6 @@ from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
 from flowengine.services.config.values import LOCALHOST, HostName, NameServer, Network, Storage, Word
 
-if TYPE_CHECKING:
-    from flowengine.runtime.services import Settings
 
 PKIName = Annotated[
     str, Meta(description="A key of [pki].", pattern="^pki:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", examples=["pki:example"])
@@ -232,9 +230,3 @@ class Config:
         names = {listener.transport, *(route.transport for route in listener.routes)} - {None}
         guarded = listener.recipient_domains or listener.require_auth or listener.relay_from
         return not guarded and all(name in self.transports and self.transports[name].sink for name in names if name)
-
-    def settings(self) -> "Settings":
-        """What the runtime and the builtins may know of the configuration."""
-        from flowengine.services.config.settings import settings
-
-        return settings(self)
