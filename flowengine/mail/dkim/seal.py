@@ -111,6 +111,8 @@ class Seal:
         if self.arc is not None and not 1 <= self.arc <= 50:
             raise MailError(f"ARC instance {self.arc} is not between 1 and 50 (RFC 8617 §4.2.1)")
         names = (*(RECOMMENDED_HEADERS if self.headers is None else self.headers), *self.additional_headers)
+        if self.arc is not None:
+            names = (*names, "dkim-signature")  # what the next verifier would miss when it breaks
         setting(self, "_wanted", frozenset(_lower(names)))
 
     @property
@@ -128,6 +130,8 @@ class Seal:
         else:
             wanted = self._wanted
             names = [part.key for part in reversed(fields) if part.key in wanted]
+        if self.arc is not None:  # RFC 8617 §4.1.2: seals cover the ARC fields, and results change on the way
+            names = [n for n in names if not n.startswith(b"arc-") and n != b"authentication-results"]
         return [*names, *_lower(self.oversign_headers)]
 
 
