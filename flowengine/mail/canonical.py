@@ -95,11 +95,13 @@ def _solid(data: bytes, start: int, end: int, space: bytes) -> int:
 
 
 def _reduced(text: bytes) -> bytes:
+    """Runs of white space as one space, none in front of a CRLF."""
     if b"\t" in text:
         text = text.replace(b"\t", b" ")
-    while b"  " in text:  # halves every run: at most as many rounds as a run's length has bits
+    # rfind, because a search from the front stops at each of the many single spaces: half the speed.
+    while text.rfind(b"  ") >= 0:  # halves every run: at most as many rounds as a run's length has bits
         text = text.replace(b"  ", b" ")
-    if b" \r\n" in text:
+    if text.rfind(b" \r\n") >= 0:
         text = text.replace(b" \r\n", b"\r\n")
     return text
 

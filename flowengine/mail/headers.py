@@ -12,7 +12,7 @@ from typing import NamedTuple, overload
 
 import msgspec
 
-from flowengine.mail.encoded_words import decode
+from flowengine.mail.encoded_words import decode, plain
 
 _FTEXT = re.compile(rb"[\x21-\x39\x3b-\x7e]+")  # RFC 5322 §3.6.8
 
@@ -50,6 +50,11 @@ class Field(msgspec.Struct, frozen=True, gc=False):
     def text(self) -> str:
         """The value unfolded and decoded (RFC 2047, then UTF-8, then Latin-1). Never raises."""
         return decode(self.unfolded)
+
+    @property
+    def undecoded(self) -> str:
+        """The value unfolded, its encoded words as they stand."""
+        return plain(self.unfolded)
 
 
 class Headers(Sequence[Field]):

@@ -19,7 +19,7 @@ from flowengine.mail.dkim import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, sea
 from flowengine.mail.edits import InsertField, ReplaceBody
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import parse
-from flowengine.mail.keys import PrivateKey
+from flowengine.mail.keys import PrivateKey, PublicKey
 from flowengine.mail.message import Message
 
 FORMS: list[Canonicalization] = ["simple", "relaxed"]
@@ -105,11 +105,18 @@ def test_every_occurrence_is_signed_from_the_bottom_up() -> None:
 
 
 def test_the_strict_profile_forbids_another_subject() -> None:
-    profile = HEADER_PROFILES["strict"]
-    seal = replace(RSA, headers=None, oversign_headers=profile.oversigned)
-    signed = sealed(Message(MAIL), seal, NOW)
+    signed = sealed(Message(MAIL), replace(RSA, profile="strict"), NOW)
     assert dkimpy_verifies(signed.render(), RECORDS)
     assert not dkimpy_verifies(signed.edit(InsertField(0, "Subject", "Evil")).render(), RECORDS)
+
+
+@pytest.mark.parametrize("name", HEADER_PROFILES)
+def test_every_profile_signs_from_twice(name: str) -> None:
+    signed = sealed(Message(MAIL), replace(RSA, profile=name), NOW)
+    assert dkimpy_verifies(signed.render(), RECORDS)
+    assert not dkimpy_verifies(signed.edit(InsertField(1, "From", "evil@example.org")).render(), RECORDS)
+    relayed = signed.edit(InsertField(0, "List-Id", "<l.example.net>"), InsertField(0, "Sender", "l@example.net"))
+    assert dkimpy_verifies(relayed.render(), RECORDS)
 
 
 def test_a_seal_is_over_what_leaves() -> None:
@@ -152,6 +159,7 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"algorithm": "ed25519-sha256"}, {"algorithm": "rsa-md5"}, {"headers": ("to",), "oversign_headers": ()},
         {"headers": ("a b",)}, {"additional_headers": ("a:b",)}, {"additional_headers": ("a;b",)},
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
+        {"profile": "other"},
         {"arc": 0}, {"arc": 51}, {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
     ],
 )  # fmt: skip
@@ -343,6 +351,20 @@ def test_what_is_no_key_is_refused_with_a_reason(text: str | bytes, reason: str)
     with pytest.raises(MailError, match=reason) as caught:
         PrivateKey.parse(text)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus"), [(3, 2**1024), (65537, 2**1023 + 2), (2**200 + 1, 2**1024 + 1), (2**17 + 1, 2**8200 + 1)]
+)
+def test_senseless_public_keys_verify_nothing(exponent: int, modulus: int) -> None:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        public = PublicKey.parse("rsa", der)
+    except MailError:
+        return
+    assert not public.verifies(bytes(public.bits // 8), hashlib.sha256().digest())
+    assert not public.verifies(b"", hashlib.sha256().digest())
 
 
 def test_a_record_publishes_the_key() -> None:
