@@ -254,7 +254,7 @@ def seal(message: Message, seal: Seal, chain: ChainResult, authentication_result
         if [one.seal.field.raw for one in below] != [one.seal.field.raw for one in chain.sets]:
             raise MailError("the ARC fields are not those that were validated")
     results = f"i={instance}; {authentication_results}"
-    signature = sign(message, replace(seal, arc=instance, timestamp=True), now)
+    signature = sign(message, replace(seal, arc=instance, identity=None, timestamp=True), now)
     value = (
         f"i={instance}; a={seal.algorithm}; t={int(now)}; cv={chain.status};\r\n"
         f"\td={seal.domain}; s={seal.selector};\r\n\tb="

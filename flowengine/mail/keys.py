@@ -30,9 +30,9 @@ _PREHASHED: dict[Hash, utils.Prehashed] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PublicKey:
-    """A key that verifies. bits is the size of the modulus, 256 for Ed25519."""
+    """A key that verifies. bits is the size of the modulus, 256 for Ed25519. Equal by what is published."""
 
     kind: KeyKind
     bits: int
@@ -76,6 +76,12 @@ class PublicKey:
         raw = serialization.Encoding.Raw, serialization.PublicFormat.Raw
         der = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         return self.key.public_bytes(*(raw if self.kind == "ed25519" else der))
+
+    def __eq__(self, other: object) -> bool:
+        return self.published() == other.published() if isinstance(other, PublicKey) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.published())
 
     @property
     def fingerprint(self) -> str:

@@ -97,6 +97,11 @@ def test_the_fields_are_in_the_fixed_order_above_dkim() -> None:
     assert max(len(line) for field in message.fields[:4] for line in field.raw.split(b"\r\n")) <= 80
 
 
+def test_an_identity_is_for_dkim_alone() -> None:
+    message = arc.seal(Message(MAIL), replace(RSA, identity="@example.org"), ChainResult("none"), RESULTS, now=NOW)
+    assert judged(message.render()).status == "pass"
+
+
 def test_edits_are_below_the_seal() -> None:
     message = Message(MAIL).edit(InsertField(0, "Subject", "new"))
     assert judged(arc.seal(message, RSA, ChainResult("none"), RESULTS, now=NOW).render()).status == "pass"

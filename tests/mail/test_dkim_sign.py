@@ -132,6 +132,15 @@ def test_a_header_without_separator_is_signed_as_the_next_server_reads_it() -> N
     assert dkimpy_verifies(signed, RECORDS)
 
 
+def test_equal_seals_are_one_seal() -> None:
+    again = Seal(selector="S1", domain="Example.org.", key=PrivateKey.parse(rsa_key().pem()))
+    assert again == RSA
+    assert len({RSA, again, ED25519, replace(RSA, timestamp=True)}) == 3
+    listed = replace(RSA, headers=["from"], identity="a=b@example.org")  # type: ignore[arg-type]  # as flows give it
+    assert len({listed, replace(listed), replace(listed, headers=("from",))}) == 1
+    assert " i=a=3Db@example.org;" in sign(Message(MAIL), replace(listed, timestamp=1), NOW)
+
+
 def test_two_seals_hash_the_body_once() -> None:
     message = Message(MAIL)
     sign(message, RSA, NOW)
@@ -160,7 +169,9 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"headers": ("a b",)}, {"additional_headers": ("a:b",)}, {"additional_headers": ("a;b",)},
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
         {"profile": "other"},
-        {"arc": 0}, {"arc": 51}, {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
+        {"arc": 0}, {"arc": 1, "identity": "@example.org"},
+        {"arc": 51},
+        {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
     ],
 )  # fmt: skip
 def test_a_seal_that_could_not_be_verified_is_refused(wrong: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ import base64
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,14 +33,14 @@ RSA_NAME, ED25519_NAME = "s1._domainkey.example.org", "e1._domainkey.example.org
 RECORDS = {RSA_NAME: rsa_key().record(), ED25519_NAME: ed25519_key().record()}
 SIGNED = sealed(Message(MAIL), RSA, NOW).render()
 
-Records = dict[str, str] | dict[str, str | bytes | list[bytes] | None]
+Records = Mapping[str, str | bytes | list[bytes] | None]
 
 
 def results(
-    message: Message | bytes, records: Records = RECORDS, now: float = NOW, **options: int
+    message: Message | bytes, records: Records = RECORDS, now: float = NOW, minimum_bits: int = 1024
 ) -> list[SignatureResult]:
     message = Message(message) if isinstance(message, bytes) else message
-    return list(asyncio.run(verify(message, FakeResolver(dict(records)), now=now, **options)))
+    return list(asyncio.run(verify(message, FakeResolver(dict(records)), now=now, minimum_bits=minimum_bits)))
 
 
 def only(message: Message | bytes, records: Records = RECORDS, now: float = NOW) -> SignatureResult:

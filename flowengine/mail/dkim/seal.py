@@ -64,7 +64,7 @@ class Seal:
     headers: the exact list to sign, an empty one meaning every field; None what the profile names and is there.
     profile: one of HEADER_PROFILES. additional_headers: names beside those.
     oversign_headers: names repeated once more at the end; None those of the profile.
-    identity: i=, an address or `@domain` within the domain.
+    identity: i=, an address or `@domain` within the domain, not for ARC.
     timestamp: t=; true is now, a number that second. expiration: x= in seconds since 1970; expiration_relative in
         seconds from the timestamp or now.
     body_length: l=, refused unless allow_body_length, because anybody can then append to the message.
@@ -99,9 +99,14 @@ class Seal:
         for canonicalization in (self.header_canonicalization, self.body_canonicalization):
             if canonicalization not in ("simple", "relaxed"):
                 raise MailError(f"canonicalization {canonicalization!r} is neither simple nor relaxed")
+        for name in ("headers", "additional_headers", "oversign_headers"):
+            if (value := getattr(self, name)) is not None:
+                setting(self, name, tuple(value))  # lists come too, and a seal must be hashable
         self._choose_headers()
         if self.identity is not None:
-            setting(self, "identity", _identity(self.identity, self.domain))
+            _identity(self.identity, self.domain)
+            if self.arc is not None:
+                raise MailError("an ARC-Message-Signature has an instance and no identity")
         if self.body_length is not None and not self.allow_body_length:
             raise MailError("l= is refused: whoever appends to the message would keep the signature (RFC 6376 §8.2)")
         if self.body_length is not None and self.body_length < 0:
@@ -191,7 +196,7 @@ def _unsigned(seal: Seal, names: Sequence[bytes], digest: bytes, now: float) -> 
         first += f" x={expires};"
     second = f"d={seal.domain}; s={seal.selector};"
     if seal.identity is not None:
-        second += f" i={seal.identity};"
+        second += f" i={_identity(seal.identity, seal.domain)};"
     if seal.body_length is not None:
         second += f" l={seal.body_length};"
     body = base64.b64encode(digest).decode("ascii")
