@@ -130,15 +130,11 @@ def canonical_fields(fields: Sequence[Field], canonicalization: Canonicalization
     return [field.key + b":" + b" ".join(field.raw.partition(b":")[2].split()) for field in fields]
 
 
-def select(fields: Sequence[Field], names: Iterable[bytes]) -> list[Field]:
+def select(fields: Sequence[Field], names: Sequence[bytes]) -> list[Field]:
     """The fields that h= names, in its order: each name takes the lowest field not yet taken, and a name without
     one stands for nothing (RFC 6376 §5.4.2). Names are in lower case."""
-    left: dict[bytes, list[Field]] = {}
+    left: dict[bytes, list[Field]] = {name: [] for name in names}
     for field in fields:
-        left.setdefault(field.key, []).append(field)
-    chosen: list[Field] = []
-    for name in names:
-        same = left.get(name)
-        if same:
-            chosen.append(same.pop())
-    return chosen
+        if field.key in left:
+            left[field.key].append(field)
+    return [left[name].pop() for name in names if left[name]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import dkim as dkimpy
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from dkim_world import NOW, WEAK_PEM, FakeResolver, dkimpy_verifies, ed25519_key, rsa_key, suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,6 +156,7 @@ def test_dnssec_is_told() -> None:
         (b"d=example.org", b"d=example.org; i=joe@example.net", "permerror", "outside"),
         (b"d=example.org", b"d=example.org; i=@notexample.org", "permerror", "outside"),
         (b"d=example.org", b"d=exa mple.org", "permerror", "no name in DNS"),
+        (b"d=example.org", b"d=example.org; i=a=0D=0AX-Evil:b@example.org", "permerror", "control"),
         (b"d=example.org", b"d=example.org; q=http", "permerror", "q="),
         (b"d=example.org", b"d=example.org; t=x", "permerror", "no number"),
         (b"d=example.org", b"d=example.org; t=5; x=5", "permerror", "before it was made"),
@@ -264,9 +265,7 @@ def test_signatures_of_dkimpy_pass(header: bytes, body: bytes, algorithm: bytes)
     if algorithm == b"rsa-sha256":
         selector, secret = b"s1", rsa_key().pem()
     else:
-        key = serialization.load_pem_private_key(ed25519_key().pem(), None)
-        raw = serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
-        selector, secret = b"e1", base64.b64encode(key.private_bytes(*raw))
+        selector, secret = b"e1", dkimpy_seed()
     for mail in (
         MAIL,
         b"From: a@example.org\r\n\r\n",
@@ -276,6 +275,33 @@ def test_signatures_of_dkimpy_pass(header: bytes, body: bytes, algorithm: bytes)
             mail, selector, b"example.org", secret, canonicalize=(header, body), signature_algorithm=algorithm
         )
         assert only(field + mail, now=time.time()).result == "pass"
+
+
+def dkimpy_seed() -> bytes:
+    key = serialization.load_pem_private_key(ed25519_key().pem(), None)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return base64.b64encode(key.private_bytes_raw())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["From", "To", "subject", "X-A", "cc"]), st.text(" \tabcé:;=", max_size=20)),
+        max_size=6,
+    ),
+    st.lists(st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"\v", b"\xff", b"\0", b"."]), max_size=30).map(b"".join),
+    st.sampled_from(FORMS),
+    st.sampled_from(FORMS),
+)
+def test_any_message_dkimpy_signs_passes(
+    headers: list[tuple[str, str]], body: bytes, header: bytes, form: bytes
+) -> None:
+    lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in [*headers, ("From", "x@example.org")])
+    mail = lines + b"\r\n" + body + b"\r\n"
+    field = dkimpy.sign(
+        mail, b"e1", b"example.org", dkimpy_seed(), canonicalize=(header, form), signature_algorithm=b"ed25519-sha256"
+    )
+    assert only(field + mail, now=time.time()).result == "pass"
 
 
 @settings(max_examples=150, deadline=None)
@@ -400,3 +426,12 @@ def test_rfc6376_samples(name: str) -> None:
     records = {name: texts[0].decode() for name, texts in resolver.records.items() if isinstance(texts, list)}
     assert [r.result == "pass" for r in found] == [dkimpy_verifies(data, records, index) for index in range(len(found))]
     assert any(r.result == "pass" for r in found) or name == "rfc6376.signed.no_t"
+
+
+def test_a_message_in_windows_1258_is_signed_as_it_is() -> None:
+    data = (
+        (suite("dkim") / "rfc6376" / "rfc6376.w1258.msg").read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    )
+    signed = sealed(Message(data), ED25519, NOW).render()
+    assert only(signed).result == "pass"
+    assert dkimpy_verifies(signed, {ED25519_NAME: ed25519_key().record()})

@@ -12,6 +12,7 @@ from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 
 _CODED = re.compile(rb"=([0-9A-F]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_FIELD = 65536
 ALGORITHMS = (b"rsa-sha256", b"rsa-sha1", b"ed25519-sha256")
 ARC_ALGORITHMS = (b"rsa-sha256", b"ed25519-sha256")  # RFC 8617 is younger than the end of SHA-1
@@ -155,6 +156,8 @@ def _identity(tags: dict[str, bytes], domain: str) -> str:
     host = domain_name(host, "i=") if at else ""
     if host != domain and not host.endswith("." + domain):
         raise MailError("i= is outside the domain of d=")
+    if _CONTROL.search(local):
+        raise MailError("i= holds control characters")
     return f"{local}@{host}"
 
 

@@ -128,7 +128,7 @@ def _candidate(message: Message, part: Field, now: float) -> Candidate:
         signature = parse_signature(part)
     except MailError as error:
         return Candidate(_unreadable(part, str(error)))
-    tags = {name: value.decode("utf-8", "replace") for name, value in signature.tags.items()}
+    tags = {name: value.replace(b"\r\n", b"").decode("utf-8", "replace") for name, value in signature.tags.items()}
     result = SignatureResult(
         signature.domain, signature.selector, signature.identity, signature.algorithm, "neutral", "", tags=tags,
         signed_headers=tuple(name.decode("utf-8", "replace") for name in signature.headers),
