@@ -224,6 +224,18 @@ def test_only_the_first_signatures_are_checked() -> None:
     assert resolver.asked == [RSA_NAME]  # one question for the same key
 
 
+def test_answers_that_are_there_need_no_event_loop() -> None:
+    message = sealed(sealed(Message(MAIL), RSA, NOW), ED25519, NOW).render()
+    for data, count in ((message, 2), (SIGNED, 1), (MAIL, 0)):
+        with pytest.raises(StopIteration) as ended:
+            verify(Message(data), FakeResolver(RECORDS), now=NOW).send(None)
+        assert [r.result for r in ended.value.value] == ["pass"] * count
+
+
+def test_ten_thousand_signatures_are_not_all_named() -> None:
+    assert len(results(b"DKIM-Signature: v=1\r\n" * 10_000 + MAIL)) == 55
+
+
 def test_a_wrong_body_costs_no_question() -> None:
     resolver = FakeResolver({})
     asyncio.run(verify(Message(SIGNED.replace(b"lost", b"won")), resolver, now=NOW))

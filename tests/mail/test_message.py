@@ -66,6 +66,7 @@ def test_names_match_whatever_their_case() -> None:
         (b"A: \0\xff\r\n\r\nx", [b"a"], b"x"),
         (b"A: 1\r\n \t\r\n\r\nx", [b"a"], b"x"),
         (b"From bob Mon 10:00\r\nA: 1\r\n\r\nx", [b"a"], b"x"),
+        (b"From : bob\r\n\r\nx", [b"from"], b"x"),
         (b"From bob Mon 10:00", [], b"From bob Mon 10:00"),
     ],
 )

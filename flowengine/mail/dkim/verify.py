@@ -22,6 +22,7 @@ Result = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "perm
 """The words of RFC 8601 §2.7.1."""
 
 SKEW = 300  # seconds by which clocks may differ
+MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def prepare(message: Message, *, now: float, limit: int = 5) -> tuple[Candidate,
     original = message.original
     return tuple(
         _candidate(original, part, now) if place < limit else _beyond(part, limit)
-        for place, part in enumerate(original.headers.all(b"dkim-signature"))
+        for place, part in enumerate(original.headers.all(b"dkim-signature")[: limit + MOST_UNCHECKED])
     )
 
 
@@ -83,7 +84,7 @@ async def verify(
 ) -> tuple[SignatureResult, ...]:
     """The results of all signatures of the message as received, top to bottom; () for an unsigned message.
 
-    now: seconds since 1970. limit: signatures to verify, the rest is reported as policy. minimum_bits: RSA keys
+    now: seconds since 1970. limit: signatures to verify, up to 50 more are reported as policy. minimum_bits: RSA keys
     below it give policy (RFC 8301 §3.2). prepared: what `prepare` gave for this message.
     """
     candidates = prepare(message, now=now, limit=limit) if prepared is None else prepared
@@ -118,9 +119,17 @@ async def find_keys(signatures: Iterable[Signature], resolver: Resolver) -> dict
         except DNSUnavailable as error:
             return error
 
-    if len(places) == 1:  # no task for the usual message
-        return {places[0]: await find(places[0])}
+    if len(places) < 2 or not _in_loop():  # no task for the usual message, nor when answers are played back
+        return {place: await find(place) for place in places}
     return dict(zip(places, await asyncio.gather(*map(find, places)), strict=True))
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _candidate(message: Message, part: Field, now: float) -> Candidate:
