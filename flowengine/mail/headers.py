@@ -143,9 +143,9 @@ def key_of(name: str | bytes) -> bytes:
 # learned up to a limit; the usual ones are there from the start, so that nobody can crowd them out.
 _USUAL = (
     b"Received Return-Path Delivered-To DKIM-Signature ARC-Seal ARC-Message-Signature ARC-Authentication-Results"
-    b" Authentication-Results Received-SPF From Sender Reply-To To Cc Bcc Subject Date Message-ID Message-Id In-Reply-To"
-    b" References MIME-Version Mime-Version Content-Type Content-Transfer-Encoding Content-Language Content-Disposition"
-    b" List-Id List-Unsubscribe List-Unsubscribe-Post List-Post List-Help List-Archive Precedence Auto-Submitted"
+    b" Authentication-Results Received-SPF From Sender Reply-To To Cc Bcc Subject Date Message-ID Message-Id"
+    b" In-Reply-To References MIME-Version Mime-Version Content-Type Content-Transfer-Encoding Content-Language"
+    b" Content-Disposition List-Id List-Unsubscribe List-Unsubscribe-Post List-Post List-Help List-Archive Precedence Auto-Submitted"
     b" Feedback-ID User-Agent X-Mailer X-Received X-Originating-IP X-Priority Thread-Topic Thread-Index"
 )
 _KNOWN: dict[bytes, bytes] = {name: name.lower() for name in _USUAL.split()}
