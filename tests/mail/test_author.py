@@ -1,7 +1,9 @@
 """The author domain: one, or a reason why there is none."""
 
 import base64
+import re
 import time
+from email.utils import getaddresses
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +69,7 @@ def test_one_author(value: str, domain: str) -> None:
         (['"x@evil.example"@bank.example'], Refusal.AMBIGUOUS),
         (['"x\uff20evil.example"@bank.example'], Refusal.AMBIGUOUS),
         (['"<x>"@bank.example'], Refusal.AMBIGUOUS),
+        (['"<a@bank.example>".x@evil.example'], Refusal.AMBIGUOUS),
         (["x@evil.example (a@bank.example)"], Refusal.AMBIGUOUS),
         (["x@evil.example (a@ bank.example)"], Refusal.AMBIGUOUS),
         (["x@(a)bank.example"], Refusal.AMBIGUOUS),
@@ -96,6 +99,32 @@ def test_no_author(values: list[str], reason: Refusal) -> None:
     assert isinstance(refused, FromRefused)
     assert refused.reason is reason
     assert str(refused).startswith(str(reason))
+
+
+NAMES = [
+    *("Bank", '"Bank"', '"a@bank.example"', '"<a@bank.example>"', "(c)", "(a@bank.example)", "[x]", '"x', "é", "\r\n "),
+    *("=?utf-8?q?a?=", "=?utf-8?q?a@bank.example?=", "a@bank.example", "<a@bank.example>", '"\\""', "\\", '"'),
+    *(".", ",", ";", ":", "(", ")"),
+]
+ADDRESSES = [
+    *("x@evil.example", "x @ evil.example", "x@evil .example", "x@evil.example(c)", "x@(bank.example)evil.example"),
+    *('"a@bank.example"@evil.example', '"<a@bank.example>".x@evil.example', '"a@bank.example>"@evil.example'),
+    *("@bank.example:x@evil.example", "x@evil.example>,<y@evil.example"),
+]
+FORMS = ["<{}>", "{}", "<{}> (c)", "<{}> (a@bank.example)", "<{}>,"]
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(NAMES), max_size=3), st.sampled_from(ADDRESSES), st.sampled_from(FORMS))
+def test_no_other_reader_finds_another_author(words: list[str], address: str, form: str) -> None:
+    value = " ".join([*words, form.format(address)])
+    author = from_domain([value.encode()])
+    if isinstance(author, FromRefused):
+        return
+    library = {parsed.rpartition("@")[2] for _, parsed in getaddresses([value]) if "@" in parsed}
+    angles = re.findall(r"<([^<>]*)>", value) or [value]
+    by_angle = {re.sub(r"\([^)]*\)|\s|,", "", angle.rpartition("@")[2]) for angle in (angles[0], angles[-1])}
+    assert library | by_angle <= {author}, value
 
 
 @settings(max_examples=200, deadline=None)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from flowengine.mail import names
 from flowengine.mail.addresses.headers import read
@@ -120,11 +119,10 @@ def _second_reading(field: Tokens, author: str) -> str:
             return "a comment within an address"
         if any(token.kind is Kind.SPECIAL and token.text in ",:" for token in address):
             return "a source route"
-        for token, after in pairwise(address):
-            local = after.kind is Kind.SPECIAL and after.text == "@"
-            if local and (_NAMED_DOMAIN.search(token.text) or _ANGLE.search(token.text)):
-                return "an address within a local part"
-        if any(_ENCODED_WORD.search(token.text) for token in address):
+        words = [token.text for token in address if token.kind is not Kind.SPECIAL]
+        if any(_NAMED_DOMAIN.search(word) or _ANGLE.search(word) for word in words):
+            return "an address within a local part"
+        if any(_ENCODED_WORD.search(word) for word in words):
             return "an encoded word within an address"
         for token in name:
             if doubt := _doubtful_name(token, author):
