@@ -417,6 +417,12 @@ def test_the_result_holds_what_reports_need() -> None:
     assert result.record.p == "reject"
 
 
+def test_the_organizational_domain_below_a_public_suffix_domain() -> None:
+    result = evaluate({"org": "v=DMARC1; psd=y; p=reject"}, "a.example.org")
+    assert (result.policy_domain, result.organizational_domain) == ("org", "example.org")
+    assert evaluate(REJECT, "example.org").organizational_domain == ""  # nobody needed it
+
+
 LABELS = st.lists(st.sampled_from(["a", "b", "example", "org"]), min_size=1, max_size=10).map(".".join)
 TEXTS = st.sampled_from(
     ["v=DMARC1; p=reject", "v=DMARC1; psd=y; p=none", "v=DMARC1; psd=n; p=reject", "v=DMARC1", "v=DMARC1; p=none", None]
