@@ -241,7 +241,12 @@ def verify(message: str, **options: Any) -> None:
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     received = Message(read_message(message))
-    visit = Visit(client_ip=options["client_ip"], helo=options["helo"], mail_from=options["mail_from"], recipients=options["rcpt_to"])
+    visit = Visit(
+        client_ip=options["client_ip"],
+        helo=options["helo"],
+        mail_from=options["mail_from"],
+        recipients=options["rcpt_to"],
+    )
     try:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
@@ -280,7 +285,9 @@ def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[
         raise
     failed = [result for result in results if not result.passed]
     if as_json:
-        show({"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]})
+        show(
+            {"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]}
+        )
     else:
         for result in failed:
             click.echo(f"{result.case}: {result.title}\n{result.difference}")

@@ -25,7 +25,14 @@ def type_text(annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(dict.fromkeys(type_text(part) for part in parts))
     name = getattr(origin or annotation, "__name__", str(annotation))
-    words = {"Array": "array", "Sequence": "array", "Mapping": "array", "Callable": "function", "Text": "string", "list": "array"}
+    words = {
+        "Array": "array",
+        "Sequence": "array",
+        "Mapping": "array",
+        "Callable": "function",
+        "Text": "string",
+        "list": "array",
+    }
     return words.get(name, "any" if name in ("Value", "object") else name)
 
 
@@ -65,7 +72,9 @@ def builtin_page(builtin: Builtin) -> str:
     if builtin.aliases:
         lines.append(f"Also called: {', '.join(builtin.aliases)}.")
     if builtin.options:
-        options = (f"{one.name} ({type_text(one.annotation)}, {_default(one.default)})" for one in builtin.options.values())
+        options = (
+            f"{one.name} ({type_text(one.annotation)}, {_default(one.default)})" for one in builtin.options.values()
+        )
         lines.append(f"Options: {', '.join(options)}.")
     if builtin.deprecated:
         lines.append(f"Old: write {builtin.deprecated}.")
