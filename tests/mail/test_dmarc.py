@@ -392,6 +392,12 @@ def test_nobody_is_asked_without_need() -> None:
     assert len(dns.asked) == len(set(dns.asked))
 
 
+def test_no_walk_starts_at_a_name_of_somebody_else() -> None:
+    dns = txt({"_dmarc.example.org": "v=DMARC1; p=reject"})
+    evaluate(dns, "example.org", ("other.org", "pass"), [("example.net", "pass")])
+    assert [name for name, _ in dns.asked] == ["_dmarc.example.org", "_dmarc.org"]
+
+
 def test_a_name_that_does_not_answer_is_asked_once() -> None:
     dns = txt({"_dmarc.example.org": "v=DMARC1; p=reject", "_dmarc.org": None})
     result = evaluate(dns, "example.org", ("a.example.org", "pass"), [("b.example.org", "pass")])
