@@ -365,6 +365,17 @@ def test_what_is_no_key_is_refused_with_a_reason(text: str | bytes, reason: str)
 
 
 @pytest.mark.parametrize(
+    ("exponent", "modulus", "reason"),
+    [(2**64 + 1, 2**1023 + 1, "exponent"), (65537, 2**8192 + 1, "too long")],
+)
+def test_keys_that_would_be_slow_are_refused(exponent: int, modulus: int, reason: str) -> None:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(MailError, match=reason):
+        PublicKey.parse("rsa", der)
+
+
+@pytest.mark.parametrize(
     ("exponent", "modulus"), [(3, 2**1024), (65537, 2**1023 + 2), (2**200 + 1, 2**1024 + 1), (2**17 + 1, 2**8200 + 1)]
 )
 def test_senseless_public_keys_verify_nothing(exponent: int, modulus: int) -> None:

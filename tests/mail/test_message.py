@@ -74,6 +74,7 @@ def test_where_header_ends_and_body_begins(data: bytes, names: list[bytes], body
     message = Message(data)
     assert [field.key for field in message.headers] == names
     assert bytes(message.body) == body
+    assert message.body.size == len(body)
     assert message.render() == data
 
 
