@@ -104,6 +104,11 @@ def test_a_message_signature_leaves_arc_fields_and_results_out() -> None:
     assert judged(message.render()).status == "pass"
 
 
+def test_a_seal_has_a_size() -> None:
+    data = chained(1).replace(b"ARC-Seal: i=1;", b"ARC-Seal: i=1; n=" + b"x" * 65_536 + b";")
+    assert (judged(data).status, judged(data).reason) == ("fail", "seal 1: the ARC-Seal is too long")
+
+
 def test_an_identity_is_for_dkim_alone() -> None:
     message = arc.seal(Message(MAIL), replace(RSA, identity="@example.org"), ChainResult("none"), RESULTS, now=NOW)
     assert judged(message.render()).status == "pass"

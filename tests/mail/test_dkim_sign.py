@@ -168,7 +168,7 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"algorithm": "ed25519-sha256"}, {"algorithm": "rsa-md5"}, {"headers": ("to",), "oversign_headers": ()},
         {"headers": ("a b",)}, {"additional_headers": ("a:b",)}, {"additional_headers": ("a;b",)},
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
-        {"profile": "other"},
+        {"profile": "other"}, {"domain": "\u2488.example"}, {"body_length": -1, "allow_body_length": True},
         {"arc": 0}, {"arc": 1, "identity": "@example.org"},
         {"arc": 51},
         {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},

@@ -116,6 +116,19 @@ def test_edits_apply_in_order_to_the_list_as_it_stood() -> None:
     ]
 
 
+def test_editions_of_one_message_are_equal_by_their_edits() -> None:
+    message = Message(PLAIN)
+    first, second = (message.edit(InsertField(0, "X-A", "1")) for _ in range(2))
+    assert first == second
+    assert len({message, first, second, message.original}) == 2
+    assert first != message
+    assert message != Message(PLAIN)
+    assert message != PLAIN
+    assert message.size == len(PLAIN)
+    assert repr(first) == f"Message({len(PLAIN)} octets, 1 edits)"
+    assert repr(message.headers) == "Headers(From, Subject, X-A, subject)"
+
+
 def test_a_new_body_replaces_the_old_one() -> None:
     message = Message(b"A: 1\r\n").edit(ReplaceBody(b"new\r\n"))
     assert message.render() == b"A: 1\r\n\r\nnew\r\n"
