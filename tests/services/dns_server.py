@@ -9,6 +9,7 @@ Names that the table has under no type do not exist; a type that it lacks for a 
 SOA, so that they can be kept. The table may be changed while the server runs.
 """
 
+import contextlib
 import socket
 import struct
 import threading
@@ -82,10 +83,8 @@ class DNSServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for one in (self._udp, self._tcp):
-            try:
+            with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             one.close()
         for thread in self._threads:
             thread.join(5)

@@ -256,7 +256,7 @@ def test_a_missing_variable_never_shows_another_ones_value() -> None:
 def test_options_stand_in_place_of_the_file() -> None:
     config = parse(CONTRACT, files=False, environment={"API_TOKEN": "t"}).with_options("127.0.0.1:99", "http://x/")
     assert (str(config.dns.servers[0]), config.api.url, config.dns.timeout) == ("127.0.0.1:99", "http://x/", 5.0)
-    with pytest.raises(ConfigError, match="--dns:1:1: 'dns.example'"):
+    with pytest.raises(ConfigError, match=r"--dns:1:1: 'dns\.example'"):
         config.with_options(dns="dns.example")
 
 
