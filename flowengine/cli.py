@@ -241,7 +241,12 @@ def verify(message: str, **options: Any) -> None:
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     received = Message(read_message(message))
-    visit = Visit(client_ip=options["client_ip"], helo=options["helo"], mail_from=options["mail_from"], recipients=options["rcpt_to"])
+    visit = Visit(
+        client_ip=options["client_ip"],
+        helo=options["helo"],
+        mail_from=options["mail_from"],
+        recipients=options["rcpt_to"],
+    )
     try:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
@@ -280,9 +285,43 @@ def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[
         raise
     failed = [result for result in results if not result.passed]
     if as_json:
-        show({"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]})
+        show(
+            {"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]}
+        )
     else:
         for result in failed:
             click.echo(f"{result.case}: {result.title}\n{result.difference}")
         click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     raise SystemExit(NO if failed else GOOD)
+
+
+# -- reference --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name", required=False)
+def reference(name: str | None) -> None:
+    """Show the page of NAME: a builtin, a $variable, a function of the stdlib, a configuration key.
+
+    \b
+        flowengine reference DKIMSign
+        flowengine reference '$senderdomain'
+        flowengine reference listeners.inbound
+    """
+    import difflib
+
+    from flowengine.builtins.vocabulary import vocabulary
+    from flowengine.servers import reference as pages
+    from flowengine.services import resources
+    from flowengine.services.config.documents import option_page, option_names
+
+    words, stdlib = vocabulary(), resources.find("stdlib")
+    if name is None:
+        click.echo("\n".join(pages.names(words, stdlib)))
+        return
+    found = pages.pages(name, words, stdlib) or option_page(name)
+    if found:
+        click.echo("\n".join(found), nl=False)
+        return
+    near = difflib.get_close_matches(name, [*pages.names(words, stdlib), *option_names()], 3)
+    fail(NO, f"nothing is called {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))

@@ -30,7 +30,7 @@ def get_header(run: Run, name: str, decode: bool = True) -> str:
 def get_headers(run: Run, name: str | bool, decode: bool = True) -> list[str]:
     """The values of all header fields of this name, from top to bottom; of all fields when name is true.
 
-        GetHeaders("X-Absent");  // []
+    GetHeaders("X-Absent");  // []
     """
     headers = run.original.headers
     if isinstance(name, bool):
@@ -57,7 +57,7 @@ def add_header(run: Run, name: str, value: str, refold: bool = True) -> None:
 def set_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Give all header fields of this name this value, or add one on top. How many were changed.
 
-        SetHeader("Subject", "changed");  // 1
+    SetHeader("Subject", "changed");  // 1
     """
     places = run.mail.fields.places(name)
     if not places:
@@ -72,7 +72,7 @@ def set_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Put text in front of the value of all header fields of this name, or add one. How many were changed.
 
-        PrependHeader("Subject", "[list] ");  // 1
+    PrependHeader("Subject", "[list] ");  // 1
     """
     return _extend(run, name, value, "", refold)
 
@@ -81,7 +81,7 @@ def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 def append_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Put text behind the value of all header fields of this name, or add one. How many were changed.
 
-        AppendHeader("Subject", " (external)");  // 1
+    AppendHeader("Subject", " (external)");  // 1
     """
     return _extend(run, name, "", value, refold)
 
@@ -103,7 +103,7 @@ def _extend(run: Run, name: str, before: str, after: str, refold: bool) -> int:
 def delete_header(run: Run, name: str) -> int:
     """Take out all header fields of this name. How many were taken out.
 
-        DelHeader("X-Absent");  // 0
+    DelHeader("X-Absent");  // 0
     """
     places = run.mail.fields.places(name)
     _edit(run, [DeleteField(place) for place in reversed(places)])
@@ -114,7 +114,7 @@ def delete_header(run: Run, name: str) -> int:
 def discard_mail_data_changes(run: Run) -> int:
     """Undo every change to the message that this run has made. How many there were.
 
-        DiscardMailDataChanges();  // 0
+    DiscardMailDataChanges();  // 0
     """
     undone = len(run.mail.edits) - len(run.original.edits)
     run.message = run.original

@@ -133,7 +133,13 @@ def key(value: Value) -> Any:
     """
     kind = type(value)
     if kind is str:
-        if value and (value[0].isdigit() or value[0] == "-") and len(value) < 12 and _WHOLE.match(value) and value != "-0":
+        if (
+            value
+            and (value[0].isdigit() or value[0] == "-")
+            and len(value) < 12
+            and _WHOLE.match(value)
+            and value != "-0"
+        ):
             number = int(value)
             return number if -(2**31) <= number < 2**31 else value
         return value
