@@ -13,7 +13,9 @@ from msgspec import Meta
 from flowengine.language.problems import Problem, Span
 from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
-from flowengine.services.config.problems import ConfigError
+from flowengine.services.config.positions import Path as KeyPath
+from flowengine.services.config.positions import Positions
+from flowengine.services.config.problems import ConfigError, named
 from flowengine.services.config.values import LOCALHOST, HostName, NameServer, Network, Storage, Word
 
 PKIName = Annotated[
@@ -215,6 +217,14 @@ class Config:
     """What relative paths were taken from: the file's directory, else the working directory."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed and unwise."""
+
+    positions: Positions | None = field(default=None, repr=False, compare=False)
+    """Where the keys stand in the text."""
+
+    def problem(self, path: KeyPath, message: str, id: str, *, table: bool = False) -> Problem:  # noqa: A002  # as Problem's
+        """A problem with a key (or with the whole table at this path) that shows only when the world is looked at."""
+        span = self.positions.value(path) if self.positions else Span(str(self.path or "<configuration>"), 1, 1, 1, 1)
+        return Problem(span, id, "error", f"{named(path, table)}{message}")
 
     def with_options(self, dns: str | None = None, api_url: str | None = None) -> "Config":
         """What `--dns` and `--api-url` say in place of the file. Raises ConfigError."""
