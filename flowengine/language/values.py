@@ -8,9 +8,12 @@ and `Object`. Nothing else may enter a flow.
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NewType, Protocol
 
 MAX_EXACT = 2**53  # beyond it a double no longer holds every whole number
+
+Text = NewType("Text", str)
+"""A builtin's parameter or result that is Unicode text; bytes that are not UTF-8 arrive as U+FFFD."""
 
 
 class Secret(str):
@@ -119,7 +122,7 @@ def share(value: Value) -> Value:
 
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,9})\Z")
-_NUMBER = re.compile(r"[ \t\r\n]*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))[ \t\r\n]*\Z")
+NUMERIC = re.compile(r"[ \t\r\n]*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))[ \t\r\n]*\Z")
 _HEX = re.compile(r"[ \t\r\n]*0[xX]([0-9a-fA-F]{1,256})[ \t\r\n]*\Z")
 
 
@@ -179,7 +182,7 @@ def to_number(value: Value) -> int | float:
     if kind is bool:
         return 1 if value else 0
     if isinstance(value, str) and len(value) <= 1024:  # a double has at most some 800 significant characters
-        if match := _NUMBER.match(value):
+        if match := NUMERIC.match(value):
             text = match[1]
             return normal(int(text)) if text.lstrip("+-").isdigit() else normal(float(text))
         if match := _HEX.match(value):
