@@ -1,0 +1,94 @@
+"""Header text: decoding is tolerant, encoding is strict, folding loses nothing."""
+
+import email.header
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flowengine.mail.edits import make_field
+from flowengine.mail.encoded_words import clean, decode, encode, fold
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"plain", "plain"),
+        (b"=?utf-8?q?J=C3=B6rg_M?= x", "Jörg M x"),
+        (b"=?ISO-8859-1?Q?a?= =?ISO-8859-1?Q?b?=", "ab"),
+        (b"=?ISO-8859-1?Q?a?= b", "a b"),
+        (b"a =?ISO-8859-1?Q?b?=", "a b"),
+        (b"=?utf-8?b?w7Y=?=", "ö"),
+        (b"=?utf-8?B?w7Y?=", "ö"),
+        (b"=?utf-8*de?B?w7Y?=", "ö"),
+        (b"=?utf-8?B?ww==?= =?utf-8?B?tg==?=", "ö"),
+        (b"=?utf-8?q?=C3?= =?utf-8?q?=B6?=", "ö"),
+        (b"=?bz2?q?x?=", "=?bz2?q?x?="),
+        (b"=?punycode?q?x?=", "=?punycode?q?x?="),
+        (b"=?utf-8?x?x?=", "=?utf-8?x?x?="),
+        (b"=?utf-8?q?open", "=?utf-8?q?open"),
+        (b"=?utf-8?q?a=0D=0AX-Evil:_b?=", "a X-Evil: b"),
+        (b"=?gb2312?B?xOO6ww==?=", "你好"),
+        (b"gr\xc3\xbcn", "grün"),
+        (b"gr\xfcn", "grün"),
+        (b"=?utf-8?q?=ff?=", "\ufffd"),
+    ],
+)
+def test_text_of_a_value(value: bytes, text: str) -> None:
+    assert decode(value) == text
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=100)
+    | st.lists(st.sampled_from([b"=?", b"utf-8", b"?", b"q", b"b", b"?=", b" ", b"=C3", b"ww="])).map(b"".join)
+)
+def test_any_bytes_decode(value: bytes) -> None:
+    decode(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=120))
+def test_what_is_written_is_safe_and_reads_back(text: str) -> None:
+    written = fold(encode(text), "Subject")
+    assert written.isascii()
+    field = make_field("Subject", written)  # raises if it could leave its place
+    assert max(map(len, field.raw.split(b"\r\n"))) <= 998
+    expected = clean(text).encode("utf-8", "replace").decode("utf-8")
+    if not written.isspace() and '"' not in text and "=?" not in text:
+        assert decode(field.unfolded).split() == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("hello world", "hello world"),
+        ("Jörg <j@example.org>", "=?utf-8?B?SsO2cmc=?= <j@example.org>"),
+        ('"Müller, Jörg" <j@example.org>', "=?utf-8?B?TcO8bGxlciwgSsO2cmc=?= <j@example.org>"),
+        ('"Mueller, Joerg" <j@example.org>', '"Mueller, Joerg" <j@example.org>'),
+        ("a\r\nX-Evil: b", "a X-Evil: b"),
+    ],
+)
+def test_text_as_it_is_written(text: str, written: str) -> None:
+    assert encode(text) == written
+
+
+def test_encoded_words_read_back_in_the_standard_library() -> None:
+    text = "Grüße " * 30 + "x"
+    parts = email.header.decode_header(fold(encode(text), "Subject"))
+    read = "".join(part.decode(charset or "ascii") if isinstance(part, bytes) else part for part, charset in parts)
+    assert read.split() == text.split()
+
+
+def test_folding_breaks_at_white_space_only() -> None:
+    value = " ".join(f"word{number}" for number in range(60))
+    folded = fold(value, "Subject")
+    assert folded.replace("\r\n", "") == value
+    assert all(len(line) <= 78 for line in ("Subject: " + folded).split("\r\n"))
+    assert fold("x" * 200, "Subject") == "x" * 200
+    assert fold("a" + " " * 200_000, "Subject") == "a"
+
+
+@pytest.mark.parametrize("text", ['"' * 100_000, '"\\' * 100_000, '"ä ' * 50_000, "=?" * 100_000, "ä" * 100_000])
+def test_hostile_text_is_written_in_linear_time(text: str) -> None:
+    make_field("X", fold(encode(text), "X"))
