@@ -1,0 +1,140 @@
+"""The one domain that a message says it is from: what DMARC protects.
+
+A From field that two readers could take for two authors has none: mail clients, filters and this parser must see the
+same name, or the protected one is not the one that the recipient sees.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+
+from flowengine.mail import names
+from flowengine.mail.addresses.headers import parse_list
+from flowengine.mail.addresses.tokens import Kind, Token, Tokens, decode, tokenize
+from flowengine.mail.addresses.values import Group
+from flowengine.mail.addresses.words import decode_words
+from flowengine.mail.errors import MailError
+
+
+class Refusal(StrEnum):
+    """Why a message has no author domain."""
+
+    NO_FROM = "no From field"
+    SEVERAL_FROM = "several From fields"
+    SEVERAL_DOMAINS = "addresses of several domains"
+    GROUP = "a group instead of an address"
+    UNPARSABLE = "From field cannot be parsed"
+    DOMAIN_LITERAL = "a domain literal"
+    BAD_DOMAIN = "not a domain name"
+    AMBIGUOUS = "From field that can be read in two ways"
+
+
+@dataclass(frozen=True, slots=True)
+class FromRefused:
+    """The message names no single author domain. `str()` is a sentence for logs."""
+
+    reason: Refusal
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+# Line ends only as folding; no other control character: parsers in C stop at a NUL, others skip it.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n(?![ \t])")
+_ANGLE = re.compile("[<>\uff1c\uff1e]")
+_AT = "@\uff20\ufe6b"
+_NAMED_DOMAIN = re.compile(rf"[{_AT}]\s*+([^\s{_AT}<>()\[\]\"',;:\\?=\uff1c\uff1e]*+)")
+_ENCODED_WORD = re.compile(r"=\?[^?]*+\?[BbQq]\?")
+
+
+def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
+    """The author domain (A-labels, lower case) of a message, from the values of all its From fields.
+
+    Several addresses of one domain are one author domain (RFC 9989 §5.3.1). Never raises.
+    """
+    if not from_values:
+        return FromRefused(Refusal.NO_FROM)
+    if len(from_values) > 1:
+        return FromRefused(Refusal.SEVERAL_FROM, str(len(from_values)))
+    value = decode(from_values[0]).removesuffix("\n").removesuffix("\r")
+    if control := _CONTROL.search(value):
+        return FromRefused(Refusal.AMBIGUOUS, f"control character at {control.start()}")
+    try:
+        field = tokenize(value)
+        entries = parse_list(value)
+    except MailError as error:
+        return FromRefused(Refusal.UNPARSABLE, str(error))
+    domains: dict[str, None] = {}
+    for entry in entries:
+        if isinstance(entry, Group):
+            return FromRefused(Refusal.GROUP, entry.display_name[:60])
+        if entry.domain.startswith("["):
+            return FromRefused(Refusal.DOMAIN_LITERAL, entry.domain[:60])
+        if (domain := names.to_ascii(entry.domain)) is None:
+            return FromRefused(Refusal.BAD_DOMAIN, entry.domain[:60])
+        domains[domain] = None
+    if len(domains) > 1:
+        return FromRefused(Refusal.SEVERAL_DOMAINS, ", ".join(list(domains)[:4])[:200])
+    author = next(iter(domains))
+    doubt = _second_reading(field, author)
+    return FromRefused(Refusal.AMBIGUOUS, doubt) if doubt else author
+
+
+def _second_reading(field: Tokens, author: str) -> str:
+    """What a reader with another idea of quoting, comments or decoding takes for the author; "" if it is the same."""
+    if any(_names_another(comment, author) for comment in field.comments):
+        return "another address in a comment"
+    for element in _elements(field.tokens):
+        angle = next((at for at, token in enumerate(element) if token.text == "<" and token.kind is Kind.SPECIAL), None)
+        name, address = ([], element) if angle is None else (element[:angle], element[angle + 1 :])
+        if any(token.commented for token in address[angle is None :]):
+            return "a comment within an address"
+        if any(token.kind is Kind.SPECIAL and token.text in ",:" for token in address):
+            return "a source route"
+        for token, after in pairwise(address):
+            local = after.kind is Kind.SPECIAL and after.text == "@"
+            if local and (_NAMED_DOMAIN.search(token.text) or _ANGLE.search(token.text)):
+                return "an address within a local part"
+        if any(_ENCODED_WORD.search(token.text) for token in address):
+            return "an encoded word within an address"
+        for token in name:
+            if doubt := _doubtful_name(token, author):
+                return doubt
+    return ""
+
+
+def _elements(tokens: Sequence[Token]) -> Iterator[list[Token]]:
+    """The tokens between the commas of the list; a comma of a source route does not end an element."""
+    element: list[Token] = []
+    in_angle = False
+    for token in tokens:
+        special = token.text if token.kind is Kind.SPECIAL else ""
+        if token.kind is Kind.END or (special == "," and not in_angle):
+            yield element
+            element = []
+            continue
+        in_angle = (in_angle or special == "<") and special != ">"
+        element.append(token)
+
+
+def _doubtful_name(token: Token, author: str) -> str:
+    if token.kind is Kind.QUOTED and _ANGLE.search(token.text) and _names_another(token.text, author):
+        return "another address with angle brackets in a quoted name"
+    if token.kind is Kind.ENCODED:
+        # An @ may not stand in an encoded word of a name (RFC 2047 §5): some readers end the word there.
+        if _names_another(token.text, author):
+            return "another address in an encoded word"
+        text = decode_words([token.text])
+        if _CONTROL.search(text) or "\n" in text:
+            return "a control character in an encoded word"
+        if _ANGLE.search(text) and _names_another(text, author):
+            return "another address with angle brackets in an encoded word"
+    return ""
+
+
+def _names_another(text: str, author: str) -> bool:
+    """Whether the text has an @ before anything but the author's own domain."""
+    return any(names.to_ascii(found.rstrip(".")) != author for found in _NAMED_DOMAIN.findall(text))
