@@ -75,7 +75,7 @@ class Limits:
     message nearer (NOOP, RSET, EHLO …) between two messages. auth_failures: wrong passwords. pending_input: what is
     read ahead while a step is under way.
     command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time: silence within a message
-    (§4.5.3.2.5). message_time: a whole message, however slowly it drips.
+    (§4.5.3.2.5). message_time: a whole message, however slowly it drips. farewell_time: to fetch our last reply.
     """
 
     command_line: int = 2048
@@ -88,6 +88,7 @@ class Limits:
     command_time: float = 300.0
     data_time: float = 180.0
     message_time: float = 1800.0
+    farewell_time: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -22,8 +22,6 @@ from flowengine.servers.smtp.replies import render
 
 RECEIVE = 65536
 """Octets a read: asyncio's own 256 KiB cost a fresh mapping each."""
-LINGER = 10.0
-"""Seconds a client has to fetch our last words before the connection is cut."""
 
 TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=True)
 TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
@@ -84,9 +82,8 @@ class Shell(SMTP):
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Greet, or show out."""
-        assert isinstance(transport, Transport)  # noqa: S101  # a stream, by construction
-        self.transport = transport
-        with suppress(AttributeError):  # uvloop's transport has its own buffer
+        self.transport = transport = cast(Transport, transport)  # uvloop's is one only by its methods
+        with suppress(AttributeError):  # uvloop has a buffer of its own
             transport.max_size = RECEIVE  # type: ignore[attr-defined]  # of asyncio's selector transport
         self._client = client = _client(transport)
         refusal = self._lobby.enter(self, client)
@@ -258,7 +255,7 @@ class Shell(SMTP):
         if machine is None or transport is None:
             return
         if self._closing_since:
-            if now - self._closing_since > LINGER:
+            if now - self._closing_since > self._limits.farewell_time:
                 transport.abort()
             return
         ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & _MEMORY
