@@ -318,9 +318,9 @@ class Assignment:
             self.unknown.append(one)
         elif isinstance(where, Predefined):
             return
-        elif self.known is not None and (one.name not in self.known or one.name in self.never):
-            self.maybe.append(one)
-        elif self.known is None and isinstance(where, (Local, Shared)):
+        elif (self.known is not None and (one.name not in self.known or one.name in self.never)) or (
+            self.known is None and isinstance(where, (Local, Shared))
+        ):
             self.maybe.append(one)
 
     def exists(self, one: tree.Variable) -> None:

@@ -161,8 +161,10 @@ class _Adapter:
 
     def _may_alias(self) -> bool:
         """Whether an array of the result may hold an array that came in, or that the function keeps."""
-        return result(self.builtin.returns) is not None or self.builtin.returns in (Array, Any) or "Array" in str(
-            self.builtin.returns
+        return (
+            result(self.builtin.returns) is not None
+            or self.builtin.returns in (Array, Any)
+            or "Array" in str(self.builtin.returns)
         )
 
     def _checked(self, way: Argument, name: str) -> Callable[[Value], Any]:
@@ -212,7 +214,9 @@ class _Adapter:
         return options
 
     def _arity_error(self, rest: tuple[Value, ...]) -> FlowError:
-        return FlowError(arity_message(self.builtin, len(self.fixed) + self._has_options() + len(rest) if rest else None))
+        return FlowError(
+            arity_message(self.builtin, len(self.fixed) + self._has_options() + len(rest) if rest else None)
+        )
 
 
 def arity_message(builtin: "Builtin", given: int | None) -> str:

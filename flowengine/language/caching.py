@@ -229,5 +229,3 @@ def fingerprint(values: tuple[Value, ...]) -> bytes:
         else:
             digest.update(f"object{id(one)};".encode())
     return digest.digest()
-
-

@@ -10,7 +10,7 @@ from typing import Any
 
 from flowengine.language import tree
 from flowengine.language.checker import Checked
-from flowengine.language.linking import ClassInfo, FunctionInfo, Module
+from flowengine.language.linking import ClassInfo, FunctionInfo
 from flowengine.language.scopes import Local, Predefined, Scope, Shared, Where
 from flowengine.language.thrown import LINES
 
@@ -188,7 +188,9 @@ class Emitter:
         if isinstance(where, Local) and one.name not in where.scope.flexible:
             return value  # Python itself notices
         first, second = self.once(value)
-        return self.choose(self.compare(first, ast.IsNot(), self.name("UNSET")), second, self.call("no_value", self.constant(one.name)))
+        return self.choose(
+            self.compare(first, ast.IsNot(), self.name("UNSET")), second, self.call("no_value", self.constant(one.name))
+        )
 
     def store(self, where: Where, value: ast.expr) -> ast.expr:
         """An expression that gives a variable a value, and has it."""
@@ -234,7 +236,7 @@ def _root(one: tree.Expression) -> str | None:
     return one.name if isinstance(one, tree.Variable) else None
 
 
-def written_in_part(module: Module, nodes: list[tree.Node]) -> set[str]:
+def written_in_part(nodes: list[tree.Node]) -> set[str]:
     """The names of variables into which anything writes, not counting whole assignments."""
     found: set[str] = set()
     for one in nodes:

@@ -9,7 +9,6 @@ from flowengine.language.emitter import LOAD, Emitter
 from flowengine.language.functions import Builtin
 from flowengine.language.linking import ClassInfo, FunctionInfo, Module
 from flowengine.language.natives import NativeClass
-from flowengine.language.problems import Span
 from flowengine.language.scopes import Predefined, Shared
 from flowengine.language.texts import text
 from flowengine.language.values import Array, key
@@ -95,7 +94,11 @@ class Expressions(Emitter):
             tests = [self.is_type(first, "str")]
         else:
             tests = []
-        tests += [self.is_type(value, "str") for value in values if isinstance(value, ast.Name) and not (complex_ones and value is second)]
+        tests += [
+            self.is_type(value, "str")
+            for value in values
+            if isinstance(value, ast.Name) and not (complex_ones and value is second)
+        ]
         joined = ast.JoinedStr(
             [
                 value if isinstance(value, ast.Constant) else ast.FormattedValue(value, -1, None, **self.where)
@@ -132,7 +135,9 @@ class Expressions(Emitter):
         return self.with_run("cut", self.expression(one.base), *self.bounds(one))
 
     def bounds(self, one: tree.Slice) -> list[ast.expr]:
-        return [self.constant(None) if each is None else self.expression(each) for each in (one.first, one.last, one.step)]
+        return [
+            self.constant(None) if each is None else self.expression(each) for each in (one.first, one.last, one.step)
+        ]
 
     def member(self, one: tree.Member) -> ast.expr:
         return self.with_run("read", self.expression(one.base), self.constant(one.name), self.inside())
@@ -150,7 +155,9 @@ class Expressions(Emitter):
             return self.value_of(self.unit.checked.targets[one], one.name)
         if one.variable:
             return self.call("get_static", *self.static_place(owner, one.name))
-        return self.with_run("static_function", self.name("g"), self.name("c_" + owner.label), self.constant(one.name), self.inside())
+        return self.with_run(
+            "static_function", self.name("g"), self.name("c_" + owner.label), self.constant(one.name), self.inside()
+        )
 
     def static_place(self, owner: ClassInfo, name: str) -> list[ast.expr]:
         slot = self.constant(self.unit.slot(owner))
@@ -216,7 +223,9 @@ class Expressions(Emitter):
             return self.call_static(function, one)
         if isinstance(function, tree.Member):
             base = self.expression(function.base)
-            return self.with_run("invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments))
+            return self.with_run(
+                "invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments)
+            )
         return self.call("call_value", self.expression(function), *self.given(one.arguments))
 
     def call_target(self, target: Any, name: str, one: tree.Call) -> ast.expr:
@@ -267,7 +276,9 @@ class Expressions(Emitter):
         target = self.unit.checked.targets.get(function)
         if isinstance(target, FunctionInfo):
             name = f"{target.node.span.file}:{name}"
-        return self.with_run("cached", options, self.constant(name), self.expression(function), *self.given(one.call.arguments))
+        return self.with_run(
+            "cached", options, self.constant(name), self.expression(function), *self.given(one.call.arguments)
+        )
 
     # operators
 
@@ -559,7 +570,9 @@ class Expressions(Emitter):
             return self.after([*setup, first, self.write_to(target, second)], second)
         name = self.temporary()
         old = self.keep(name, self.expression(target))
-        return self.after([*setup, old, self.write_to(target, self.with_run("count", self.name(name), by))], self.name(name))
+        return self.after(
+            [*setup, old, self.write_to(target, self.with_run("count", self.name(name), by))], self.name(name)
+        )
 
     def match(self, one: tree.Match) -> ast.expr:
         subject, again = self.once(self.expression(one.subject))
@@ -578,14 +591,11 @@ class Expressions(Emitter):
         return ast.Yield(self.call("share", self.expression(one.value)), **self.where)
 
 
+@tree.node
 class Held(tree.Expression):
     """A subscript that has been computed already, in a Python variable."""
 
-    __slots__ = ("name",)
-
-    def __init__(self, span: Span, name: str) -> None:
-        object.__setattr__(self, "span", span)
-        object.__setattr__(self, "name", name)
+    name: str
 
 
 def _flat(one: tree.Concat) -> list[tree.Expression]:
@@ -601,7 +611,9 @@ def is_boolean(one: tree.Expression) -> bool:
         return one.operator in ("==", "!=", "===", "!==", "=~", "!~", "<", ">", "<=", ">=")
     if isinstance(one, tree.Literal):
         return type(one.value) is bool
-    return isinstance(one, (tree.Isset, tree.Logical, tree.Unset)) or (isinstance(one, tree.Unary) and one.operator == "!")
+    return isinstance(one, (tree.Isset, tree.Logical, tree.Unset)) or (
+        isinstance(one, tree.Unary) and one.operator == "!"
+    )
 
 
 def may_keep(builtin: Builtin) -> bool:

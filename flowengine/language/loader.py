@@ -98,7 +98,9 @@ class Loader:
         if escaped:
             raise Unresolved(f'"{name}" lies outside the scripts', "move it beside the flow or under the script root")
         looked = ", ".join(str(place) for place in places)
-        raise Unresolved(f'cannot find "{name}"', f"looked in {looked}" if looked else "there is no directory to look in")
+        raise Unresolved(
+            f'cannot find "{name}"', f"looked in {looked}" if looked else "there is no directory to look in"
+        )
 
     def places(self, name: str, importer: Source) -> tuple[str, list[Path]]:
         """A name without its scheme, and the directories to look in. Raises Unresolved."""

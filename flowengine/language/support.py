@@ -146,7 +146,7 @@ def at_least(left: Value, right: Value) -> bool:
 
 def no_arm(run: Any, value: Value) -> Value:
     """`match` without a fitting arm."""
-    raise FlowError(f"match has no arm for {arrays.got(value)}")
+    raise FlowError(f"match has no arm for {got(value)}")
 
 
 def get_static(g: list[Any], slot: int, cls: objects.HslClass, name: str, inside: Any) -> Value:

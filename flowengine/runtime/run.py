@@ -83,7 +83,8 @@ class Run:
 
     __slots__ = (
         "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes", "phase",
-        "received", "recipient_or_none", "row", "seals", "services", "settings", "transaction", "variables", "world",
+        "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction", "variables",
+        "world",
     )  # fmt: skip
 
     def __init__(
@@ -114,7 +115,9 @@ class Run:
         self.notes = Notes()
         limits = self.settings.limits
         clock = services.clock.monotonic
-        deadline = clock() + limits.script_time
+        self.started = clock()
+        """When the run began, in seconds of the monotonic clock."""
+        deadline = self.started + limits.script_time
         self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline)
         self._place = Place()
         self._size = 0
