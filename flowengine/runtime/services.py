@@ -214,5 +214,3 @@ class Services:
     caches: Caches
     settings: Settings = field(default_factory=Settings)
     memory: Memory = field(default_factory=SharedMemory)
-
-

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, to_text
 from flowengine.mail.dkim import Seal
 from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
@@ -53,7 +53,11 @@ def error_document(run: RunResult) -> dict[str, object] | None:
     if run.error is None:
         return None
     span = run.error.span
-    place = {"file": span.file, "line": span.line, "column": span.column} if span else dict.fromkeys(("file", "line", "column"))
+    place = (
+        {"file": span.file, "line": span.line, "column": span.column}
+        if span
+        else dict.fromkeys(("file", "line", "column"))
+    )
     return {**place, "message": to_text(shown(run.error.message))}
 
 
@@ -165,4 +169,3 @@ def reply_text(reply: Reply) -> str:
 
 def _one_line(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
-

@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 
 import structlog
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Secret, to_text
 from flowengine.runtime.services import Level
 
@@ -40,7 +40,9 @@ class StructuredLog:
         """One line: what happened, and its facts. Fields that are None are left out."""
         if ORDER.index(level) < self._least:
             return
-        self._logger.msg(event, level=level, **{name: clean(value) for name, value in fields.items() if value is not None})
+        self._logger.msg(
+            event, level=level, **{name: clean(value) for name, value in fields.items() if value is not None}
+        )
 
 
 class Silence:

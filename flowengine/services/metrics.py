@@ -4,12 +4,19 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "verdicts": (("verdict", "listener"), "Finished transactions by their verdict."),
-    "signing_verdicts": (("verdict", "listener"), "Deliveries: signed, unsigned (not asked for), failed (asked for in vain)."),
+    "signing_verdicts": (
+        ("verdict", "listener"),
+        "Deliveries: signed, unsigned (not asked for), failed (asked for in vain).",
+    ),
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
+    "dns_seconds": ((), "Time spent waiting for DNS servers."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),
-    "deliveries": (("result", "transport"), "Recipients handed on: delivered, deferred, refused, remembered, duplicate."),
+    "deliveries": (
+        ("result", "transport"),
+        "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
+    ),
     "connections": (("listener", "result"), "Connections: accepted, refused."),
 }
 
@@ -26,7 +33,8 @@ class Metrics:
 
     def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter. Raises KeyError for one that is not declared."""
-        self._counters[name].labels(**labels).inc(amount)
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
 
     def text(self) -> bytes:
         """The counters in Prometheus' text form."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from flowengine.mail import spf
 from flowengine.mail.dns import MX, Record
 from flowengine.mail.errors import MailError
+from flowengine.mail.spf.macros import parse_domain_spec
 
 SUITES = Path(os.environ.get("FLOWENGINE_SUITES", Path(__file__).parents[2] / "../shared/suites")) / "spf"
 
@@ -162,6 +163,13 @@ def test_too_long_a_target_loses_labels_on_the_left() -> None:
     dns = txt({"a.example": f"v=spf1 exists:x.%{{l}}.{'.'.join([label] * 5)}.%{{l}}.example. -all"})
     run(dns, "192.0.2.1", "h", "b.cd@a.example")
     assert dns.asked[-1] == (f"{'.'.join([label] * 4)}.b.cd.example", "a")
+
+
+def test_a_target_of_many_macros_is_no_longer_than_matters() -> None:
+    spec = parse_domain_spec("%{h}" * 10_000)
+    helo = "h" * 250
+    assert len(spec.expand({"h": helo}, longest=255)) == 500
+    assert spec.expand({"h": ""}, longest=255) == ""
 
 
 def test_more_than_ten_exchangers_are_an_error() -> None:

@@ -8,10 +8,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from flowengine.mail import names
-from flowengine.mail.addresses.headers import read
+from flowengine.mail.addresses.headers import display, read
 from flowengine.mail.addresses.tokens import Kind, Token, Tokens, decode, tokenize
 from flowengine.mail.addresses.values import Address, Group
 from flowengine.mail.addresses.words import decode_words
@@ -120,15 +119,13 @@ def _second_reading(field: Tokens, author: str) -> str:
             return "a comment within an address"
         if any(token.kind is Kind.SPECIAL and token.text in ",:" for token in address):
             return "a source route"
-        for token, after in pairwise(address):
-            local = after.kind is Kind.SPECIAL and after.text == "@"
-            if local and (_NAMED_DOMAIN.search(token.text) or _ANGLE.search(token.text)):
-                return "an address within a local part"
-        if any(_ENCODED_WORD.search(token.text) for token in address):
+        words = [token.text for token in address if token.kind is not Kind.SPECIAL]
+        if any(_NAMED_DOMAIN.search(word) or _ANGLE.search(word) for word in words):
+            return "an address within a local part"
+        if any(_ENCODED_WORD.search(word) for word in words):
             return "an encoded word within an address"
-        for token in name:
-            if doubt := _doubtful_name(token, author):
-                return doubt
+        if doubt := _doubtful_name(name, author):
+            return doubt
     return ""
 
 
@@ -146,21 +143,25 @@ def _elements(tokens: Sequence[Token]) -> Iterator[list[Token]]:
         element.append(token)
 
 
-def _doubtful_name(token: Token, author: str) -> str:
-    if token.kind is Kind.QUOTED and _ANGLE.search(token.text) and _names_another(token.text, author):
-        return "another address with angle brackets in a quoted name"
-    if token.kind is Kind.ENCODED:
-        # An @ may not stand in an encoded word of a name (RFC 2047 §5): some readers end the word there.
-        if _names_another(token.text, author):
-            return "another address in an encoded word"
-        text = decode_words([token.text])
-        if _CONTROL.search(text) or "\n" in text:
-            return "a control character in an encoded word"
-        if _ANGLE.search(text) and _names_another(text, author):
-            return "another address with angle brackets in an encoded word"
+def _doubtful_name(name: Sequence[Token], author: str) -> str:
+    shown = display(name)
+    if _ANGLE.search(shown) and _names_another(shown, author):
+        return "another address with angle brackets in the name"
+    for token in name:
+        if token.kind is Kind.ENCODED:
+            # An @ may not stand in an encoded word of a name (RFC 2047 §5): some readers end the word there.
+            if _names_another(token.text, author):
+                return "another address in an encoded word"
+            if _CONTROL.search(text := decode_words([token.text])) or "\n" in text:
+                return "a control character in an encoded word"
     return ""
 
 
 def _names_another(text: str, author: str) -> bool:
-    """Whether the text has an @ before anything but the author's own domain."""
-    return any(names.to_ascii(found.rstrip(".")) != author for found in _NAMED_DOMAIN.findall(text))
+    """Whether the text has an @ before anything but the author's own domain. A single label is no domain of mail but
+    the handle of a person, `(@jane)`."""
+    for found in _NAMED_DOMAIN.findall(text):
+        domain = names.to_ascii(found.rstrip("."))
+        if domain is None or ("." in domain and domain != author):
+            return True
+    return False

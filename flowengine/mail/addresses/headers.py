@@ -127,13 +127,13 @@ class _Reader:
             if not self._is(",") and not self._is(";"):
                 raise self._unexpected("a comma or the end of the group")
         self._at += 1
-        return Group(_display(name), tuple(members))
+        return Group(display(name), tuple(members))
 
     def _angle_addr(self, name: Sequence[Token]) -> Address:
         self._at += 1
         if self._is("@") or self._is(","):
             self._skip_route()
-        address = self._addr_spec(_display(name))
+        address = self._addr_spec(display(name))
         if not self._is(">"):
             raise self._unexpected("'>'")
         self._at += 1
@@ -220,7 +220,7 @@ def _clean(token: Token) -> str:
     return token.text
 
 
-def _display(tokens: Sequence[Token]) -> str:
+def display(tokens: Sequence[Token]) -> str:
     """The words of a phrase as a reader sees them. Blanks between two encoded words vanish (RFC 2047 §6.2)."""
     pieces: list[str] = []
     for encoded, group in groupby(tokens, key=lambda token: token.kind is Kind.ENCODED):

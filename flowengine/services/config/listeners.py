@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from flowengine.services.config.values import IP, Address, Domain, Network, NextHop, Word
+from flowengine.services.config.values import IP, Address, Domain, HostName, Network, NextHop, Word
 
 Phase = Literal[
     "connect",
@@ -29,8 +29,8 @@ Flows = Mapping[Phase, Path]
 class ListenerTLS:
     """TLS of a listener: STARTTLS is offered, or spoken at once."""
 
-    certificate: Annotated[Path, Meta(description="Certificate chain, PEM.")]
-    key: Annotated[Path, Meta(description="Its private key, PEM; mode 600.")]
+    certificate: Annotated[Path, Meta(description="Certificate chain, PEM.", examples=["tls/cert.pem"])]
+    key: Annotated[Path, Meta(description="Its private key, PEM; mode 600.", examples=["tls/key.pem"])]
     implicit: Annotated[bool, Meta(description="TLS from the first byte (RFC 8314) in place of STARTTLS.")] = False
     minimum: Annotated[Literal["1.2", "1.3"], Meta(description="Lowest TLS version that is spoken.")] = "1.2"
 
@@ -113,7 +113,7 @@ class Listener:
         Meta(description="A CR or LF alone in a message: refuse the message with 550, or make it CRLF."),
     ] = "reject"
     hostname: Annotated[
-        str | None, Meta(description="Name of this door in place of the global one.", examples=["mx.example.net"])
+        HostName | None, Meta(description="Name of this door in place of the global one.", examples=["mx.example.net"])
     ] = None
     banner: Annotated[
         str | None,

@@ -12,12 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from flowengine.language.problems import Problem, Span
+from flowengine.mail.names import to_ascii
 from flowengine.services import resources
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError, Problems
 from flowengine.services.config.reading import Reader
 from flowengine.services.config.rules import check_files, check_rules
+from flowengine.services.config.values import LOCALHOST, HostName
 
 DEFAULT_NAME = "flowengine.toml"
 EMBEDDED_NAME = "<embedded default>"
@@ -104,19 +106,25 @@ def parse(
         raise ConfigError([_syntax(name, text, str(error))]) from None
     except RecursionError:
         raise ConfigError([_whole(name, "brackets are nested too deep", "syntax")]) from None
-    problems = Problems(Positions(name, text))
+    positions = Positions(name, text)
+    problems = Problems(positions)
     config = Reader(problems, base, environment).table(Config, document, ())
     if config is None:  # a required key at the top: there is none today
         raise ConfigError(problems.of("error"))
     if "hostname" not in document:
-        config = replace(config, hostname=socket.gethostname().rstrip(".") or "localhost")
-    config = replace(config, path=path, directory=base)
+        config = replace(config, hostname=_system_name())
+    config = replace(config, path=path, directory=base, positions=positions)
     check_rules(config, problems)
     if files:
         check_files(config, document, problems)
     if errors := problems.of("error"):
         raise ConfigError(errors)
     return replace(config, warnings=problems.of("warning", "hint"))
+
+
+def _system_name() -> HostName:
+    name = to_ascii(socket.gethostname())
+    return HostName(name) if name else LOCALHOST
 
 
 def _syntax(name: str, text: str, message: str) -> Problem:

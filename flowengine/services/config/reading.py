@@ -27,6 +27,9 @@ VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 MISSING_VARIABLE = "?"
 """Stands for a value whose variable is missing, so that this is not reported twice."""
 
+_WORDS = ("ge", "le", "min_length", "max_length", "pattern", "description", "examples", "extra")
+"""What a field of ours may say in its `Meta`."""
+
 
 class Reader:
     """Reads one document; relative paths are taken from `base`."""
@@ -137,7 +140,7 @@ class Reader:
                 known = f"{_shown(value)} is not allowed; known: {', '.join(allowed)}"
                 self._problems.add(path, known, hint=nearest(value, allowed))
             else:
-                self._problems.add(path, _sentence(str(error)))
+                self._problems.add(path, _sentence(str(error), about(hint)))
             return None
 
     def _expanded(self, value: object, path: KeyPath) -> object:
@@ -177,22 +180,25 @@ def keys(kind: type) -> dict[str, tuple[str, Any]]:
 
 def about(hint: Any) -> Meta:
     """What an annotation says beside the type; the outermost word wins."""
-    found: dict[str, Any] = {}
-    if get_origin(hint) is Annotated:
-        inner, *metas = get_args(hint)
-        for meta in [about(inner), *(one for one in metas if isinstance(one, Meta))]:
-            found.update({name: value for name, value, *_ in meta.__rich_repr__()})
-    return Meta(**found)
+    hint = _without_none(hint)
+    if get_origin(hint) is not Annotated:
+        return Meta()
+    inner, *metas = get_args(hint)
+    words = [about(inner), *(one for one in metas if isinstance(one, Meta))]
+    return Meta(**{name: value for meta in words for name in _WORDS if (value := getattr(meta, name)) is not None})
 
 
 def core(hint: Any) -> Any:
     """The type itself: no description, no `| None`."""
-    if get_origin(hint) is Annotated:
-        return core(get_args(hint)[0])
-    if get_origin(hint) in (Union, UnionType) and hint not in PARSERS:
-        inner = [one for one in get_args(hint) if one is not NoneType]
-        return core(inner[0]) if len(inner) == 1 else hint
-    return hint
+    hint = _without_none(hint)
+    return core(get_args(hint)[0]) if get_origin(hint) is Annotated else hint
+
+
+def _without_none(hint: Any) -> Any:
+    if get_origin(hint) not in (Union, UnionType) or hint in PARSERS:
+        return hint
+    inner = [one for one in get_args(hint) if one is not NoneType]
+    return inner[0] if len(inner) == 1 else hint
 
 
 def _default(kind: type, attribute: str) -> tuple[bool, object]:
@@ -215,7 +221,9 @@ def _shown(value: object) -> str:
     return f'"{value[:100]}"' if isinstance(value, str) else _told(value) if not isinstance(value, int) else str(value)
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, meta: Meta) -> str:
+    if meta.pattern is not None and "regex" in text:
+        return f"wanted is something like {meta.examples[0] if meta.examples else meta.pattern}"
     words = text.split(" - at `")[0].replace("`str`", "a string").replace("`int`", "a whole number")
     words = words.replace("`float`", "a number").replace("`bool`", "true or false").replace("`array`", "a list")
     words = words.replace("`object`", "a table")

@@ -24,12 +24,8 @@ def check_rules(config: Config, problems: Problems) -> None:
         rule(config, problems)
 
 
-def _hostname(config: Config, problems: Problems) -> None:
-    if to_ascii(config.hostname) is None:
-        problems.add(("hostname",), f'"{config.hostname[:100]}" is not a host name')
+def _greetings(config: Config, problems: Problems) -> None:
     for name, listener in config.listeners.items():
-        if listener.hostname is not None and to_ascii(listener.hostname) is None:
-            problems.add(("listeners", name, "hostname"), f'"{listener.hostname[:100]}" is not a host name')
         if listener.banner is not None and not _printable(listener.banner):
             problems.add(("listeners", name, "banner"), "only printable ASCII can stand in a greeting")
     for name, transport in config.transports.items():
@@ -277,7 +273,7 @@ def _printable(text: str) -> bool:
 
 
 RULES: tuple[Callable[[Config, Problems], None], ...] = (
-    _hostname,
+    _greetings,
     _transports,
     _phases,
     _relay,

@@ -4,6 +4,7 @@ Each has a parser from text that raises ValueError with a sentence for the opera
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -15,6 +16,9 @@ Network = IPv4Network | IPv6Network
 IP = IPv4Address | IPv6Address
 Domain = NewType("Domain", str)
 """A domain in lower case with A-labels; with a dot in front it stands for everything below it."""
+HostName = NewType("HostName", str)
+"""The name of a host, domain or selector in lower case with A-labels."""
+LOCALHOST = HostName("localhost")
 Word = NewType("Word", str)
 """A name that the operator gives to a thing: letters, digits, `-`, `_`, `.`."""
 
@@ -177,6 +181,15 @@ def parse_domain(text: str, base: Path | None = None) -> Domain:
     return Domain(dot + ascii_name)
 
 
+def parse_host_name(text: str, base: Path | None = None) -> HostName:
+    """A name in DNS. Raises ValueError."""
+    del base
+    name = to_ascii(text)
+    if name is None:
+        raise ValueError(f"{text[:100]!r} is not a name in DNS")
+    return HostName(name)
+
+
 def parse_destination(text: str, base: Path | None = None) -> Network | str:
     """A place where scripts may connect: a network, an address or a host name. Raises ValueError."""
     if re.fullmatch(r"[0-9.]+(/[0-9]*)?|[^/]*:.*", text):
@@ -202,7 +215,9 @@ def parse_path(text: str, base: Path | None = None) -> Path:
     return (base or Path()) / text
 
 
-PARSERS: dict[Any, Any] = {
+Parser = Callable[[str, Path | None], object]
+
+PARSERS: dict[Any, Parser] = {
     Address: Address.parse,
     NextHop: NextHop.parse,
     NameServer: NameServer.parse,
@@ -211,7 +226,23 @@ PARSERS: dict[Any, Any] = {
     Network: parse_network,
     Network | str: parse_destination,
     Domain: parse_domain,
+    HostName: parse_host_name,
     Word: parse_word,
     Path: parse_path,
 }
 """Which parser makes a value of a type (the keys are annotations, which have no common type) from text and base."""
+
+TOLD: dict[Any, str] = {
+    Address: "address",
+    NextHop: "address",
+    NameServer: "address",
+    Storage: "storage",
+    IP: "IP address",
+    Network: "network",
+    Network | str: "network, address or host name",
+    Domain: "domain",
+    HostName: "name in DNS",
+    Word: "name",
+    Path: "path",
+}
+"""The types in words, for the reference."""
