@@ -260,7 +260,7 @@ def equal(left: Value, right: Value) -> bool:
     if one is Array and other is Array:
         return left is right or _same_items(left, right, equal)
     if isinstance(left, Function) and isinstance(right, Function):
-        return left is right or (left.name == right.name != "" and left.call == right.call)
+        return left is right or (left.origin is not None and left.origin == right.origin)
     return left is right
 
 

@@ -39,12 +39,12 @@ def function_value(
     name: str, call: Callable[..., Value], run: Any, g: list[Any], least: int, most: int | None
 ) -> Function:
     """A function of the flow as a value."""
-    return Function(name, lambda *given: call(run, g, *given), least, most)
+    return Function(name, lambda *given: call(run, g, *given), least, most, call)
 
 
 def builtin_value(run: Any, name: str, call: Callable[..., Value]) -> Function:
     """A builtin as a value."""
-    return Function(name, lambda *given: call(run, *given))
+    return Function(name, lambda *given: call(run, *given), origin=call)
 
 
 def call_value(function: Value, *given: Value) -> Value:
