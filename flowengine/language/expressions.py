@@ -209,8 +209,7 @@ class Expressions(Emitter):
     def function(self, one: tree.Function) -> ast.expr:
         info = self.scope.module.infos[one]
         name = self.define(info)
-        own = (self.constant(""), self.name(name), self.constant(one.least), self.constant(one.most))
-        return self.call("Function", *own)
+        return self.with_run("closure", self.name(name), self.constant(one.least), self.constant(one.most))
 
     def given(self, arguments: tuple[tree.Item, ...], *, share: bool = True) -> list[ast.expr]:
         """The arguments of a call."""

@@ -69,6 +69,7 @@ def is_object(value: Value) -> bool:
 
 def create(run: Any, g: list[Any], cls: HslClass, inside: HslClass | None, *given: Value) -> Instance:
     """`Name(arguments)`."""
+    run.budget.spend(8)
     made = Instance(cls, g)
     constructor = cls.methods.get("constructor")
     if constructor is None:
@@ -100,7 +101,9 @@ def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> V
         if entry is None or entry.static:
             return None
         g = base.g
-        return Function(str(name), lambda *given: entry.call(run, g, base, *given), entry.least, entry.most, (id(base), name))
+        return Function(
+            str(name), lambda *given: entry.call(run, g, base, *given), entry.least, entry.most, (id(base), name)
+        )
     native = native_class(type(base))
     if name in native.properties:
         return value_of(native.properties[name].__get__(base))

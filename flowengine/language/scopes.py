@@ -52,7 +52,8 @@ Where = Local | Shared | Predefined
 class Scope:
     """The variables of a function, or of a module's own code (info is None).
 
-    lent: what closures inside capture. flexible: may be looked at before they have a value (isset, ??, unset, written in part, captured).
+    lent: what closures inside capture.
+    flexible: may be looked at before they have a value (isset, ??, unset, written in part, captured).
     """
 
     module: Module

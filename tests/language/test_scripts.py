@@ -36,7 +36,9 @@ def cases() -> list[tuple[Path, int | None]]:
 
 
 def named(case: object) -> str:
-    return str(case.relative_to(HERE)) if isinstance(case, Path) else "" if case is None else f"line {int(str(case)) + 1}"
+    return (
+        str(case.relative_to(HERE)) if isinstance(case, Path) else "" if case is None else f"line {int(str(case)) + 1}"
+    )
 
 
 def loader() -> Loader:

@@ -1,5 +1,7 @@
 """A small vocabulary for the tests of the language: one builtin of each kind, three phases."""
 
+# ruff: noqa: N802, ASYNC109  # names and options are those of flows
+
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -120,7 +122,12 @@ def GetHeader(run: Any, name: str, decode: bool = True) -> str:
 
 @builtin("data", final=True)
 def Deliver(
-    run: Any, recipient: str | None = None, transport: str | None = None, *, metadata: Array | None = None, done: bool = True
+    run: Any,
+    recipient: str | None = None,
+    transport: str | None = None,
+    *,
+    metadata: Array | None = None,
+    done: bool = True,
 ) -> None:
     """End with a delivery."""
     run.finish("Deliver", recipient, transport, metadata)
@@ -206,5 +213,3 @@ def predefined() -> dict[str, Any]:
         "recipients": Array.of(["bob@example.net", "eve@example.net"]),
         "context": None,
     }
-
-
