@@ -109,7 +109,7 @@ def _message(case: Case, services: Services) -> Message:
         key = services.keys.find(signed.key)
         if key is None:
             raise CaseError(f"{case.path}: signed with {signed.key}, but -- keys -- does not name it")
-        seal = dkim.Seal(signed.selector, signed.domain, key)
+        seal = dkim.Seal(selector=signed.selector, domain=signed.domain, key=key)
         message = Message(dkim.sealed(message, seal, services.clock.now()).render())
     return message
 
