@@ -16,7 +16,7 @@ from flowengine.language.linking import ClassInfo, FunctionInfo, Linked, Linker,
 from flowengine.language.natives import NativeClass
 from flowengine.language.problems import Problem, Severity, Span
 from flowengine.language.scopes import Local, Predefined, Scope, Scopes, Shared, Target
-from flowengine.language.values import Array
+from flowengine.language.values import Array, Value
 
 MOST_LOOPS = 15  # Python compiles at most 20 blocks inside one another
 _FOREIGN = {
@@ -80,7 +80,7 @@ class Checker:
             info = self.pending.pop()
             self.look_at(self.scopes.of(info), info.node.body)
         self.result.problems = sorted(
-            {one.span + (one.id, one.message): one for one in self.linked.problems}.values(),
+            {(*one.span, one.id, one.message): one for one in self.linked.problems}.values(),
             key=lambda one: (one.span.file, one.span.line, one.span.column),
         )
         return self.result
@@ -321,10 +321,10 @@ class Checker:
             position += 1
             last = index + 1 == len(call.arguments)
             way = argument(parameter.annotation)
-            if has_options and last and index <= at and not way.arrays and isinstance(item.value, tree.ArrayLiteral):
-                if not parameter.required:
-                    self.options(builtin, item.value)
-                    continue
+            written = isinstance(item.value, tree.ArrayLiteral) and not way.arrays
+            if has_options and last and index <= at and written and not parameter.required:
+                self.options(builtin, item.value)
+                continue
             self.literal(builtin, f"${parameter.name}", parameter.annotation, item.value)
 
     def options(self, builtin: Builtin, given: tree.Expression) -> None:
@@ -345,7 +345,7 @@ class Checker:
     def literal(self, builtin: Builtin, name: str, annotation: object, given: tree.Expression) -> None:
         """A literal argument against the type of its parameter."""
         way = argument(annotation)
-        value = given.value if isinstance(given, tree.Literal) else None
+        value: Value = given.value if isinstance(given, tree.Literal) else None
         if isinstance(given, tree.ArrayLiteral):
             if way.arrays:
                 return
@@ -489,14 +489,11 @@ class Checker:
         """What people bring from other languages."""
         if one.operator in ("===", "!==", "==", "!="):
             for left, right in ((one.left, one.right), (one.right, one.left)):
-                if (
-                    isinstance(left, tree.Call)
-                    and isinstance(left.function, tree.Name)
-                    and left.function.name in _POSITIONS
-                ):
-                    if isinstance(right, tree.Literal) and right.value is False:
-                        message = f"{left.function.name} returns -1, never false"
-                        self.problem(one.span, "strpos-false", message, "compare with -1", "hint")
+                if not isinstance(left, tree.Call) or not isinstance(right, tree.Literal) or right.value is not False:
+                    continue
+                if isinstance(left.function, tree.Name) and left.function.name in _POSITIONS:
+                    message = f"{left.function.name} returns -1, never false"
+                    self.problem(one.span, "strpos-false", message, "compare with -1", "hint")
 
     def interpolation(self, one: tree.Concat) -> None:
         """`"$a[0]"` is $a and the text `[0]`."""
@@ -571,7 +568,7 @@ def _bodies(one: tree.Node) -> list[tuple[tree.Statement, ...]]:
         return []
     found: list[tuple[tree.Statement, ...]] = []
     for each in tree.children(one):
-        if isinstance(each, tree.Block) or isinstance(each, tree.Case):
+        if isinstance(each, (tree.Block, tree.Case)):
             found.append(each.body)
         elif isinstance(each, tree.Statement):
             found.append((each,))

@@ -5,6 +5,7 @@ Where a value can grow, the run pays for it first. Numbers never leave the doubl
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 from flowengine.language.budget import Budget
@@ -280,14 +281,14 @@ def identical(left: Value, right: Value) -> bool:
     return equal(left, right)
 
 
-def _same_items(left: Array, right: Array, same: "type[object] | object") -> bool:
+def _same_items(left: Array, right: Array, same: Callable[[Value, Value], bool]) -> bool:
     """Equal keys with equal values, whatever the order."""
     if len(left) != len(right):
         return False
     missing = object()
     for name, value in left.items():
         other = right.get(name, missing)
-        if other is missing or not same(value, other):  # type: ignore[operator]  # equal or identical
+        if other is missing or not same(value, other):
             return False
     return True
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
-import pcre2
+import pcre2  # type: ignore[import-untyped]  # the package has no types
 
 from flowengine.language.budget import Budget
 from flowengine.language.conversion import got

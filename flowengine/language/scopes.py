@@ -1,7 +1,7 @@
 """Which variable a name means, and which function (HSL reference §1.3, §1.10).
 
-A module's own code has one scope, every function another; blocks have none. A function sees the variables of its module,
-and the predefined ones, only through `global`; a closure sees what it lists, by reference.
+A module's own code has one scope, every function another; blocks have none. A function sees the variables of its
+module, and the predefined ones, only through `global`; a closure sees what it lists, by reference.
 """
 
 from dataclasses import dataclass, field

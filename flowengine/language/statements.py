@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flowengine.language import tree
@@ -13,12 +13,15 @@ from flowengine.language.scopes import Local
 
 @dataclass
 class Around:
-    """A loop, or a switch that is written as one. step: what `continue` does first. passed: its flag for the outside."""
+    """A loop, or a switch that is written as one.
+
+    step: what `continue` does first. passed: the flag by which a switch hands `continue` on to the loop around it.
+    """
 
     step: Callable[[], list[ast.stmt]] | None = None
     switch: bool = False
     passed: str = ""
-    used: bool = field(default=False)
+    used: bool = False
 
 
 class Statements(Expressions):
@@ -133,11 +136,8 @@ class Statements(Expressions):
         result = self.body(_without_break(default))
         for cases, body in reversed(groups):
             tests = [self.label(subject, case.label) for case in cases if case.label is not None]
-            if any(case.label is None for case in cases):
-                if not tests:
-                    continue
             if not tests:
-                continue
+                continue  # default alone
             test = tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests, **self.where)
             result = [ast.If(test, self.body(_without_break(body)) or [ast.Pass(**self.where)], result, **self.where)]
         return result

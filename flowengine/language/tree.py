@@ -5,7 +5,6 @@ Every node knows its stretch of the source. Nodes are values; nothing is written
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, TypeVar, cast, dataclass_transform
 
 from flowengine.language.problems import Span
@@ -477,10 +476,17 @@ class ClassDef(Statement):
     methods: tuple[Method, ...]
 
 
-@cache
+_known_parts: dict[type[Node], tuple[str, ...]] = {}
+
+
 def _parts(kind: type[Node]) -> tuple[str, ...]:
     """The names of the fields of a kind of node that can hold nodes."""
-    return tuple(each.name for each in fields(cast(Any, kind)) if each.type not in (str, bool, int, Span, Span | None))
+    found = _known_parts.get(kind)
+    if found is None:
+        without = (str, bool, int, Span, Span | None)
+        found = tuple(each.name for each in fields(cast(Any, kind)) if each.type not in without)
+        _known_parts[kind] = found
+    return found
 
 
 def children(one: Node) -> Iterator[Node]:
