@@ -10,7 +10,7 @@ run: venv ## start the server on the embedded default
 	@$(BIN)/flowengine serve
 
 demo: venv ## the tour in half a minute: genuine, forged, signed
-	@$(BIN)/python -m flowengine.demo
+	@$(BIN)/python -m flowengine.servers.demo
 
 test: venv ## every test that needs nothing but this repository
 	$(BIN)/python -m pytest

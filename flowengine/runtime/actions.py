@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
+from flowengine.mail.dkim import Seal
 from flowengine.mail.message import Message
-from flowengine.runtime.seals import Seal
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from flowengine.language.caching import Caches
-from flowengine.mail.dkim import PrivateKey
+from flowengine.mail.keys import PrivateKey
 from flowengine.mail.dns import Resolver
 
 
@@ -90,6 +90,15 @@ class Keys(Protocol):
 
     def find(self, name: str) -> PrivateKey | None:
         """The key called `pki:NAME` in flows (name without the prefix); None when there is none."""
+        ...
+
+    def parsed(self, text: str) -> PrivateKey | None:
+        """The key of a text that `parse` has read before; None for one it has not. Texts are known by digest."""
+        ...
+
+    def parse(self, text: str) -> PrivateKey:
+        """The key of a text (PEM, base64 DER, Ed25519 seed), kept for the next time. Takes tens of milliseconds, so
+        call it in a thread. Raises MailError, which never quotes the text."""
         ...
 
 
@@ -179,5 +188,3 @@ class Services:
     counters: Counters
     caches: Caches
     settings: Settings = field(default_factory=Settings)
-
-

@@ -1,1 +1,1 @@
-"""The doors: SMTP, later milter, console, reports. Each translates between its protocol and a `Session`."""
+"""The doors: SMTP, the command line, later milter and console. A door translates and nothing more."""

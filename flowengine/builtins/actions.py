@@ -1,0 +1,320 @@
+"""The actions of flows: what becomes of a message, a recipient, a visit.
+
+A final action ends the whole script, also from inside functions and callbacks, unless its option `done` is false.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import NoReturn
+
+from flowengine.language.functions import builtin
+from flowengine.language.problems import FlowError
+from flowengine.language.secrecy import shown
+from flowengine.language.values import Array, Value, to_bytes, to_text, type_name
+from flowengine.mail.addresses import Path, parse_path
+from flowengine.mail.errors import MailError
+from flowengine.runtime.actions import Accept, Action, Defer, Delete, Deliver, Done, Reject
+from flowengine.runtime.phases import ASKING, Phase
+from flowengine.runtime.run import Run
+
+MESSAGE = (Phase.DATA, Phase.EOD)
+Codes = Mapping[str, Value]
+
+
+@builtin(*ASKING, *MESSAGE, final=True, name="Reject")
+def reject(
+    run: Run, reason: str | Sequence[str] = "", *, disconnect: bool = False, reply_codes: Codes | None = None
+) -> NoReturn:
+    """Refuse for good, and end the script.
+
+    reason: text for the client; an array or line feeds make several lines.
+    disconnect: close the connection after the reply.
+    reply_codes: other codes than the phase's own, ["code" => 550, "enhanced" => [5, 7, 1]].
+
+        Reject("not wanted here");  // ends: Reject
+    """
+    run.finish(_refusal(run, Reject, reason, disconnect, reply_codes))
+
+
+@builtin(*ASKING, *MESSAGE, final=True, name="Defer")
+def defer(
+    run: Run, reason: str | Sequence[str] = "", *, disconnect: bool = False, reply_codes: Codes | None = None
+) -> NoReturn:
+    """Refuse for now, so that the client tries again, and end the script. Options as for `Reject`.
+
+    Defer("come back later");  // ends: Defer
+    """
+    run.finish(_refusal(run, Defer, reason, disconnect, reply_codes))
+
+
+def _refusal(
+    run: Run, action: type[Reject] | type[Defer], reason: str | Sequence[str], disconnect: bool, codes: Codes | None
+) -> Action:
+    plain = _codes(codes)
+    return action(reply=run.speak(action, reason, plain, disconnect), reason=_text(reason), reply_codes=plain)
+
+
+def _text(reason: str | Sequence[str]) -> str:
+    """A reason as text for people, secrets hidden."""
+    return to_text(shown(reason if isinstance(reason, str) else "\n".join(reason)))
+
+
+def _codes(codes: Codes | None) -> dict[str, object]:
+    """The `reply_codes` option as plain data."""
+    return {name: list(value.values()) if isinstance(value, Array) else value for name, value in (codes or {}).items()}
+
+
+@builtin(Phase.DATA, final=True, name="Deliver")
+def deliver(
+    run: Run,
+    recipient: str | None = None,
+    transportid: str | None = None,
+    *,
+    recipient_: str | Array | None = None,
+    transportid_: str | None = None,
+    metadata: Mapping[str, Value] | None = None,
+    delay: float | None = None,
+    done: bool = True,
+    queue: bool = True,
+    disconnect: bool = False,
+    reason: str | Sequence[str] = "",
+    reply_codes: Codes | None = None,
+    jobid: str = "",
+    quotas: Value = None,
+) -> None:
+    """Send the message on to the current recipient as it stands now, and end the script.
+
+    recipient, transportid: another recipient, another transport; also as options, the recipient then also as
+        ["localpart" => …, "domain" => …].
+    metadata: texts that travel with the message. delay: seconds before the first attempt.
+    done: false goes on with the script. queue: false delivers while the client waits.
+    reason, reply_codes, disconnect: the reply, should this verdict speak for the message.
+    jobid, quotas: names for the queue's policies.
+
+        Deliver();                             // ends: Deliver
+        Deliver(["transportid" => "local"]);   // ends: Deliver
+    """
+    about = _about(run, recipient_ or recipient, transportid_ or transportid, metadata)
+    action = run.delivery(
+        **about,
+        reply=run.speak(Deliver, reason, _codes(reply_codes), disconnect),
+        reason=_text(reason),
+        reply_codes=_codes(reply_codes),
+        delay=run.transaction.delay if delay is None else delay,
+        queue=queue,
+        jobid=jobid,
+        done=done,
+    )
+    _decide(run, action, done)
+
+
+def _decide(run: Run, action: Action, done: bool) -> None:
+    if done:
+        run.finish(action)
+    run.act(action)
+
+
+def _about(
+    run: Run, recipient: str | Array | None, transportid: str | None, metadata: Mapping[str, Value] | None
+) -> dict[str, object]:
+    """What a flow said of a copy: recipient, transport and metadata, checked."""
+    about: dict[str, object] = {}
+    if recipient:
+        about["recipient"] = envelope_address(recipient).address
+    if transportid is not None:
+        about["transportid"] = known_transport(run, transportid)
+    if metadata is not None:
+        about["metadata"] = {**run.metadata, **texts(metadata)}
+    return about
+
+
+def envelope_address(value: str | Array) -> Path:
+    """An envelope address from a flow: text, or an array with localpart and domain. Raises FlowError."""
+    if isinstance(value, Array):
+        local_part, domain = value.get("localpart"), value.get("domain")
+        if not isinstance(local_part, str) or not isinstance(domain, str):
+            raise FlowError("an address is text or an array with localpart and domain")
+        value = f"{local_part}@{domain}" if local_part or domain else ""
+    try:
+        return parse_path(b"<" + to_bytes(value) + b">", utf8=True)
+    except MailError as error:
+        raise FlowError(f'"{value}" is no envelope address: {error}') from None
+
+
+def known_transport(run: Run, transportid: str) -> str:
+    """The name of a configured transport. Raises FlowError."""
+    transportid = to_text(transportid)
+    transports = run.settings.transports
+    if transports and transportid not in transports:
+        raise FlowError(f'there is no transport "{transportid}"; known: {", ".join(sorted(transports))}')
+    return transportid
+
+
+def texts(metadata: Mapping[str, Value]) -> dict[str, str]:
+    """Metadata holds texts only (HSL reference §2.4). Raises FlowError."""
+    for name, value in metadata.items():
+        if not isinstance(value, str):
+            raise FlowError(f'metadata "{name}" is a string, got a {type_name(value)}; json_encode others')
+    return {to_text(str(name)): to_text(str(value)) for name, value in metadata.items()}
+
+
+@builtin(Phase.DATA, name="CopyMail", deprecated='Deliver(["done" => false])')
+def copy_mail(run: Run, recipient: str | None = None, transportid: str | None = None) -> None:
+    """Send one copy on and go on with the script (dialect A).
+
+    CopyMail("archive@example.net");  // none
+    """
+    run.act(run.delivery(**_about(run, recipient, transportid, None), done=False))
+
+
+@builtin(Phase.DATA, final=True, name="DirectDeliver", deprecated='Deliver(["queue" => false])')
+def direct_deliver(run: Run, recipient: str | None = None, transportid: str | None = None) -> NoReturn:
+    """Deliver while the client waits, and end the script (dialect A).
+
+    DirectDeliver();  // ends: Deliver
+    """
+    run.finish(run.delivery(**_about(run, recipient, transportid, None), queue=False))
+
+
+@builtin(Phase.DATA, final=True, name="Quarantine")
+def quarantine(
+    run: Run,
+    id: str,  # noqa: A002  # the language's own name
+    recipient: str | None = None,
+    transportid: str | None = None,
+    *,
+    recipient_: str | Array | None = None,
+    transportid_: str | None = None,
+    metadata: Mapping[str, Value] | None = None,
+    jobid: str = "",
+    quotas: Value = None,
+    done: bool = True,
+    final_action: bool = True,
+    reject: bool = True,
+    disconnect: bool = False,
+    reason: str | Sequence[str] = "",
+    reply_codes: Codes | None = None,
+) -> None:
+    """Keep the message aside as it stands now, and end the script.
+
+    id: a quarantine of the configuration, with or without `mailquarantine:` in front.
+    reject: the client hears a refusal although the message is kept (default); false says that all went well.
+    done: false goes on with the script (`final_action` is its old name).
+    Other options as for `Deliver`.
+
+        Quarantine("spam");  // ends: Quarantine
+    """
+    name = id.removeprefix("mailquarantine:")
+    if name not in run.settings.quarantines:
+        known = ", ".join(sorted(run.settings.quarantines)) or "none; add [quarantine.NAME] with a path"
+        raise FlowError(f'there is no quarantine "{name}"; known: {known}')
+    done = done and final_action
+    action = run.quarantine(
+        **_about(run, recipient_ or recipient, transportid_ or transportid, metadata),
+        id=name,
+        reject=reject,
+        reply=run.speak(Reject if reject else Deliver, reason, _codes(reply_codes), disconnect),
+        reason=_text(reason),
+        reply_codes=_codes(reply_codes),
+        done=done,
+    )
+    _decide(run, action, done)
+
+
+@builtin(Phase.DATA, final=True, name="Delete")
+def delete(run: Run) -> NoReturn:
+    """Drop the message for this recipient, tell the client that it went well, and end the script.
+
+    Delete();  // ends: Delete
+    """
+    run.finish(Delete(reply=run.row.reply(Deliver)))
+
+
+@builtin(Phase.DATA, final=True, name="Done")
+def done(run: Run) -> NoReturn:
+    """End the script for this recipient without a further action. Without any action the message is deferred.
+
+    Done();  // ends: Done
+    """
+    run.finish(Done(reply=run.row.reply(Defer)))
+
+
+@builtin(Phase.EOD, final=True, name="Accept")
+def accept_message(
+    run: Run,
+    reason: str | Sequence[str] = "",
+    codes: Codes | None = None,
+    *,
+    reason_: str | Sequence[str] = "",
+    disconnect: bool = False,
+    reply_codes: Codes | None = None,
+) -> NoReturn:
+    """Take the message, queue what `queue()` was called for, and end the script.
+
+    reason, reply_codes: what the client hears; also as options.
+
+        Accept(["reason" => "thank you"]);  // ends: Accept
+    """
+    words, numbers = reason_ or reason, _codes(reply_codes or codes)
+    run.finish(Accept(reply=run.speak(Accept, words, numbers, disconnect), reason=_text(words), reply_codes=numbers))
+
+
+@builtin(Phase.CONNECT, Phase.HELO, Phase.AUTH, Phase.MAILFROM, Phase.RCPTTO, final=True, name="Accept")
+def accept_step(
+    run: Run,
+    *,
+    reason: str | Sequence[str] = "",
+    reply_codes: Codes | None = None,
+    disconnect: bool = False,
+    remoteip: str | None = None,
+    remoteptr: str | None = None,
+    host: str | None = None,
+    extensions: Sequence[str] | None = None,
+    username: str | None = None,
+    sender: str | Array | None = None,
+    recipient: str | Array | None = None,
+    transportid: str | None = None,
+) -> NoReturn:
+    """Let the visit go on, and end the script.
+
+    reason, reply_codes: what the client hears.
+    remoteip, remoteptr (connect), host, extensions (helo), username (auth), sender (mailfrom), recipient and
+    transportid (rcptto) replace what the client said.
+
+        Accept();  // ends: Accept
+    """
+    changes: dict[str, object] = {}
+    transaction = run.transaction
+    if remoteip is not None:
+        changes["remoteip"] = transaction.ip = client_address(remoteip)
+        run.connection.client = replace(run.connection.client, ip=transaction.ip)
+    if remoteptr is not None:
+        changes["remoteptr"] = to_text(remoteptr)
+        run.connection.client = replace(run.connection.client, ptr=to_text(remoteptr))
+    if host is not None:
+        changes["host"] = run.connection.helo = transaction.helo = to_text(host)
+    if extensions is not None:
+        changes["extensions"] = [to_text(one) for one in extensions]
+    if username is not None:
+        changes["username"] = to_text(username)
+    if sender is not None and run.phase == Phase.MAILFROM:
+        transaction.sender = envelope_address(sender)
+        changes["sender"] = transaction.sender.address
+    if recipient is not None and run.phase == Phase.RCPTTO:
+        run.recipient.address = envelope_address(recipient)
+        changes["recipient"] = run.recipient.address.address
+    if transportid is not None and run.phase == Phase.RCPTTO:
+        run.recipient.transportid = known_transport(run, transportid)
+        changes["transportid"] = transportid
+    codes = _codes(reply_codes)
+    reply = run.speak(Accept, reason, codes, disconnect)
+    run.finish(Accept(reply=reply, reason=_text(reason), reply_codes=codes, changes=changes))
+
+
+def client_address(text: str) -> str:
+    """An IP address from a flow, in its usual form. Raises FlowError."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise FlowError(f'"{text}" is no IP address') from None

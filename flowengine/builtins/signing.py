@@ -1,0 +1,136 @@
+"""Signing what leaves: DKIM seals, asked for now, set at commit.
+
+`DKIMSign` tells the truth at once about key and options; a signature that fails at commit defers, so a message that
+was meant to be signed never leaves unsigned in silence.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+from flowengine.language.functions import builtin
+from flowengine.language.values import Value, from_text, to_text
+from flowengine.mail import dkim
+from flowengine.mail.errors import MailError
+from flowengine.mail.evaluation import IN_A_THREAD
+from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.phases import Phase
+from flowengine.runtime.run import Run
+
+Canonicalization = Literal["simple", "relaxed"]
+SPELLINGS: dict[str, Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256"]] = {"sha256": "rsa-sha256", "sha1": "rsa-sha1"}
+"""Words of the 2015 manual for today's algorithms."""
+
+
+@builtin(Phase.DATA, name="DKIMSign", reveals=True)
+async def dkim_sign(
+    run: Run,
+    selector: str,
+    domain: str,
+    key: str,
+    *,
+    canonicalization_header: Canonicalization = "relaxed",
+    canonicalization_body: Canonicalization = "relaxed",
+    algorithm: Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256", "sha256", "sha1"] | None = None,
+    headers: Sequence[str] | None = None,
+    additional_headers: Sequence[str] = (),
+    oversign_headers: Sequence[str] = ("from",),
+    discard_changes: bool = False,
+    return_header: bool = False,
+    arc: bool | int = False,
+    timestamp: bool | int = False,
+    expiration: int | None = None,
+    expiration_relative: int | None = None,
+    identity: str | None = None,
+    id: bool = False,  # noqa: A002  # the language's own name
+    body_length: Value = None,
+) -> bool | str:
+    """Sign the message with DKIM (RFC 6376) and put the signature on top when it leaves.
+
+    selector: name of the key record, the `s1` of `s1._domainkey.example.net`.
+    domain: the domain that vouches for the message.
+    key: `pki:NAME` for a key of the configuration, or a private key: PEM, base64 of DER, an Ed25519 seed.
+    canonicalization_header, canonicalization_body: simple or relaxed.
+    algorithm: follows the key unless named; rsa-sha1 only when named, since verifiers refuse it (RFC 8301).
+    headers: exactly these are signed. additional_headers: these beside the recommended ones.
+    oversign_headers: named once more in h=, so that nobody can add another one.
+    discard_changes: drop this run's changes to the message and sign it as received.
+    return_header: return the value of the signature field instead of adding it.
+    arc: make an ARC-Message-Signature; true counts the instance, a number names it.
+    timestamp: t=, true for now. expiration, expiration_relative: x=, Unix time or seconds from the timestamp.
+    identity: i=, an address or @domain within the domain. id: `key` is the name of a configuration key.
+    body_length: refused, because whoever appends to the message would keep the signature.
+
+    Returns true when the message will leave signed, false when it cannot be: no such key, a key or name that does not
+    fit. The reason is in the log. Asking for the same signature twice sets one.
+
+        DKIMSign("s1", "example.net", "pki:example");  // true
+        DKIMSign("s1", "example.net", "pki:absent");   // false
+    """
+    name = to_text(domain)
+    try:
+        if body_length is not None:
+            raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
+        private_key = await _key(run, key, named=id)
+        seal = dkim.Seal(
+            to_text(selector),
+            name,
+            private_key,
+            algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
+            header_canonicalization=canonicalization_header,
+            body_canonicalization=canonicalization_body,
+            headers=None if headers is None else tuple(map(to_text, headers)),
+            additional_headers=tuple(map(to_text, additional_headers)),
+            oversign_headers=tuple(map(to_text, oversign_headers)),
+            identity=None if identity is None else to_text(identity),
+            timestamp=timestamp,
+            expiration=expiration,
+            expiration_relative=expiration_relative,
+            arc=_instance(run, arc),
+        )
+    except MailError as error:
+        _unsigned(run, name, str(error))
+        return False
+    if discard_changes:
+        run.message = run.original
+    if return_header:
+        return await _header(run, seal)
+    run.seal(seal)
+    if private_key.kind == "rsa" and private_key.bits < 2048:
+        run.warn(f"the key for {name} has {private_key.bits} bits; RFC 8301 asks for 2048")
+    if seal.algorithm == "rsa-sha1":
+        run.warn(f"rsa-sha1 for {name}: verifiers refuse it (RFC 8301)")
+    return True
+
+
+async def _key(run: Run, key: str, named: bool) -> PrivateKey:
+    """The key a flow means. Raises MailError, which never quotes the text."""
+    if named or key.startswith("pki:"):
+        name = to_text(key).removeprefix("pki:")
+        found = run.world.key(name)
+        if found is None:
+            raise MailError(f"there is no key pki:{name}; add [pki.{name}] to the configuration")
+        return found
+    return run.services.keys.parsed(key) or await asyncio.to_thread(run.services.keys.parse, key)
+
+
+def _instance(run: Run, arc: bool | int) -> int | None:
+    if arc is False:
+        return None
+    return len(run.mail.fields.places("arc-seal")) + 1 if arc is True else int(arc)
+
+
+async def _header(run: Run, seal: dkim.Seal) -> bool | str:
+    message, now = run.mail, run.now()
+    try:
+        if message.body.size >= IN_A_THREAD:
+            return from_text(await asyncio.to_thread(dkim.sign, message, seal, now))
+        return from_text(dkim.sign(message, seal, now))
+    except MailError as error:
+        _unsigned(run, seal.domain, str(error))
+        return False
+
+
+def _unsigned(run: Run, domain: str, reason: str) -> None:
+    run.notes.unsigned.append(f"{domain}: {reason}")
+    run.world.log("warning", "unsigned", id=run.message_id, domain=domain, reason=reason)

@@ -1,0 +1,636 @@
+"""The command line: every verb of `flowengine`, put together from the house below.
+
+Exit codes: 0 good, 1 the answer is no or a flow has problems, 2 wrong usage or configuration, 3 the outside world failed.
+Errors go to stderr; with --json one document goes to stdout and nothing else.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from flowengine import __version__
+
+if TYPE_CHECKING:
+    from flowengine.language.problems import Problem
+    from flowengine.services.config import Config
+
+GOOD, NO, USAGE, WORLD = 0, 1, 2, 3
+F = TypeVar("F", bound=Callable[..., Any])
+
+config_option = click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
+                             help="Configuration; default flowengine.toml in this directory, else the embedded one.")  # fmt: skip
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="flowengine")
+def main() -> None:
+    """Scriptable mail-flow policy: HSL flows decide each SMTP transaction."""
+
+
+def fail(code: int, text: str) -> None:
+    """Say what is wrong on stderr and leave."""
+    click.echo(text, err=True)
+    raise SystemExit(code)
+
+
+def show(document: object) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+
+
+def load(config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True) -> "Config":
+    """The configuration, or exit 2 with everything that is wrong with it.
+
+    dns, api_url: what the options say in place of the file. files: the files it names must be there and safe.
+    """
+    from flowengine.services.config import ConfigError, NameServer
+    from flowengine.services.config import load as read
+
+    try:
+        config = read(config_path, files=files)
+    except ConfigError as error:
+        fail(USAGE, str(error))
+        raise
+    try:
+        return config.with_options(NameServer.parse(dns) if dns else None, api_url)
+    except ValueError as error:
+        fail(USAGE, f"--dns: {error}")
+        raise
+
+
+def print_problems(problems: Iterable["Problem"]) -> None:
+    """Problems as their author reads them: place, line, caret, hint."""
+    from flowengine.language.problems import render
+
+    sources: dict[str, list[str] | None] = {}
+    for problem in problems:
+        name = problem.span.file
+        if name not in sources:
+            try:
+                sources[name] = Path(name).read_text("utf-8", "replace").split("\n")
+            except OSError:
+                sources[name] = None
+        click.echo(colour(render(problem, sources[name]), problem.severity), err=True)
+
+
+def colour(text: str, severity: str) -> str:
+    """The first line in the colour of its severity, on a terminal only."""
+    head, newline, rest = text.partition("\n")
+    shade = {"error": "red", "warning": "yellow", "hint": "cyan"}.get(severity)
+    return click.style(head, fg=shade) + newline + rest if sys.stderr.isatty() else text
+
+
+# -- serve ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@config_option
+def serve(config_path: Path | None) -> None:
+    """Run the listeners in the foreground.
+
+    Prints one line `ready` per listener when it accepts. SIGTERM drains.
+
+    \b
+        flowengine serve -c /etc/flowengine/flowengine.toml
+    """
+    from flowengine.language.problems import FlowProblems
+    from flowengine.servers.serve import CannotServe, run_server
+
+    config = load(config_path)
+    try:
+        run_server(config, announce=lambda line: click.echo(line))
+    except FlowProblems as error:
+        print_problems(error.problems)
+        raise SystemExit(NO) from None
+    except CannotServe as error:
+        fail(error.code, str(error))
+
+
+# -- check ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--phase", default="data", show_default=True, help="Phase of the flows named on the command line.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[Path]) -> None:
+    """Check the configuration and its flows, or only the flows PATH...; all problems at once.
+
+    \b
+        flowengine check
+        flowengine check --phase rcptto flows/recipients.hsl
+    """
+    from flowengine.servers.compiling import Compiler
+
+    config = load(config_path)
+    compiler = Compiler(config)
+    if phase not in compiler.vocabulary.phases:
+        fail(USAGE, f"there is no phase {phase!r}; known: {', '.join(compiler.vocabulary.phases)}")
+    problems = compiler.check_all(paths, phase) if paths else compiler.check_config()
+    if as_json:
+        show({"problems": [problem.document() for problem in problems]})
+    else:
+        print_problems(problems)
+        if not problems:
+            click.echo("no problems")
+    raise SystemExit(NO if any(problem.severity == "error" for problem in problems) else GOOD)
+
+
+# -- run and verify ---------------------------------------------------------------------------------------------------
+
+
+def visit_options(command: F) -> F:
+    """The options that `run` and `verify` share."""
+    for option in reversed([
+        click.option("--client-ip", default="", metavar="IP", help="The client's address; without it SPF is none."),
+        click.option("--helo", default="", metavar="NAME", help="The client's HELO name."),
+        click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, else From."),
+        click.option("--rcpt-to", multiple=True, metavar="ADDR", help="A recipient, repeatable; default: To."),
+        click.option("--auth-user", metavar="NAME", help="The user who authenticated."),
+        click.option("--phase", default="data", show_default=True, help="The phase the flow speaks in."),
+        click.option("--dns", metavar="HOST:PORT", help="Ask this server instead of [dns] servers."),
+        click.option("--api-url", metavar="URL", help="Ask this address instead of [api] url."),
+        click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
+                     help="Write the message as the first delivery would send it."),
+        click.option("--trace", is_flag=True, help="Show every call of a builtin."),
+        config_option,
+        json_option,
+    ]):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def read_message(path: str) -> bytes:
+    """The bytes of a message file, `-` for standard input; a Unix file gets CRLF."""
+    from flowengine.servers.play import unix_to_wire
+
+    try:
+        return unix_to_wire(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
+    except OSError as error:
+        fail(USAGE, f"{path}: {error.strerror}")
+        raise
+
+
+@main.command()
+@click.argument("flow", type=click.Path(path_type=Path))
+@click.argument("message")
+@visit_options
+def run(flow: Path, message: str, **options: Any) -> None:
+    """Play MESSAGE (- for standard input) through FLOW and print what it decides. Nothing is sent anywhere.
+
+    \b
+        flowengine run flows/inbound.hsl mail.eml --client-ip 192.0.2.7 --mail-from a@example.org
+    """
+    from flowengine.language.problems import FlowProblems
+    from flowengine.mail.errors import MailError
+    from flowengine.mail.message import Message
+    from flowengine.servers.compiling import Compiler
+    from flowengine.servers.engine import services_for
+    from flowengine.servers.play import Visit, play
+    from flowengine.servers.printing import play_document, play_text
+
+    config = load(options["config_path"], options["dns"], options["api_url"])
+    compiler = Compiler(config)
+    phase = options["phase"]
+    if phase not in compiler.vocabulary.phases:
+        fail(USAGE, f"there is no phase {phase!r}; known: {', '.join(compiler.vocabulary.phases)}")
+    try:
+        program = compiler.compile(flow, phase, trace=True)
+    except FlowProblems as error:
+        print_problems(error.problems)
+        if options["as_json"]:
+            show({"problems": [problem.document() for problem in error.problems]})
+        raise SystemExit(NO) from None
+    received = Message(read_message(message))
+    visit = Visit(
+        phase=phase,
+        client_ip=options["client_ip"],
+        helo=options["helo"],
+        mail_from=options["mail_from"],
+        recipients=options["rcpt_to"],
+        user=options["auth_user"],
+        transport=compiler.only_transport(),
+    )
+    try:
+        played = asyncio.run(play(program, received, visit, services_for(config, quiet=True)))
+    except MailError as error:
+        fail(USAGE, f"{message}: {error}")
+        raise
+    if options["output"] is not None and played.output is not None:
+        options["output"].write_bytes(played.output)
+    if options["as_json"]:
+        show(play_document(played, options["trace"]))
+    else:
+        click.echo(play_text(played, trace=options["trace"]), nl=False)
+    raise SystemExit(GOOD if played.reply.positive else NO)
+
+
+@main.command()
+@click.argument("message")
+@visit_options
+def verify(message: str, **options: Any) -> None:
+    """Explain SPF, DKIM, DMARC and ARC of MESSAGE (- for standard input).
+
+    \b
+        flowengine verify mail.eml --client-ip 192.0.2.7 --helo mx.example.org
+    """
+    from flowengine.mail.errors import MailError
+    from flowengine.mail.message import Message
+    from flowengine.servers.engine import services_for
+    from flowengine.servers.play import Visit
+    from flowengine.servers.verifying import verify_message, verify_text
+
+    config = load(options["config_path"], options["dns"], options["api_url"])
+    received = Message(read_message(message))
+    visit = Visit(
+        client_ip=options["client_ip"],
+        helo=options["helo"],
+        mail_from=options["mail_from"],
+        recipients=options["rcpt_to"],
+    )
+    try:
+        report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
+    except MailError as error:
+        fail(USAGE, f"{message}: {error}")
+        raise
+    if options["as_json"]:
+        show(report.document())
+    else:
+        click.echo(verify_text(report), nl=False)
+    raise SystemExit(NO if report.dmarc.result == "fail" else GOOD)
+
+
+# -- test -------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--update", is_flag=True, help="Write what happened into the case files as the expectation.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[Path]) -> None:
+    """Play the case files of flows (FLOW.cases/*.case); default: all below flows/.
+
+    \b
+        flowengine test flows/inbound.hsl
+    """
+    from flowengine.servers.cases import CaseError, find
+    from flowengine.servers.playing_cases import play_cases
+
+    config = load(config_path)
+    try:
+        files = find(list(paths) or [Path("flows")])
+        results = asyncio.run(play_cases(files, config, update))
+    except CaseError as error:
+        fail(USAGE, str(error))
+        raise
+    failed = [result for result in results if not result.passed]
+    if as_json:
+        show(
+            {"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]}
+        )
+    else:
+        for result in failed:
+            click.echo(f"{result.case}: {result.title}\n{result.difference}")
+        click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    raise SystemExit(NO if failed else GOOD)
+
+
+# -- reference --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name", required=False)
+def reference(name: str | None) -> None:
+    """Show the page of NAME: a builtin, a $variable, a function of the stdlib, a configuration key.
+
+    \b
+        flowengine reference DKIMSign
+        flowengine reference '$senderdomain'
+        flowengine reference listeners.inbound
+    """
+    import difflib
+
+    from flowengine.builtins.vocabulary import vocabulary
+    from flowengine.servers import reference as pages
+    from flowengine.services import resources
+    from flowengine.services.config.documents import option_page, option_names
+
+    words, stdlib = vocabulary(), resources.find("stdlib")
+    if name is None:
+        click.echo("\n".join(pages.names(words, stdlib)))
+        return
+    found = pages.pages(name, words, stdlib) or option_page(name)
+    if found:
+        click.echo("\n".join(found), nl=False)
+        return
+    near = difflib.get_close_matches(name, [*pages.names(words, stdlib), *option_names()], 3)
+    fail(NO, f"nothing is called {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def keys() -> None:
+    """Private keys and their DNS records."""
+
+
+@keys.command("new")
+@click.argument("name")
+@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519"]), default="rsa", show_default=True)
+@click.option("--bits", type=int, default=2048, show_default=True, help="Size of an RSA key: 2048, 3072 or 4096.")
+@click.option("--selector", metavar="S", help="Selector of the record that is printed.")
+@click.option("--domain", metavar="D", help="Domain of the record that is printed.")
+@config_option
+@json_option
+def keys_new(
+    name: str, kind: Any, bits: int, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Make the private key NAME (mode 600) and print the DNS record that publishes it.
+
+    The key goes where [pki.NAME] says, else into the storage directory, where `pki:NAME` finds it once the
+    configuration has [pki.NAME].
+
+    \b
+        flowengine keys new example --selector s1 --domain example.net
+    """
+    from flowengine.mail.errors import MailError
+    from flowengine.services.keys import KeyFileError, kept_path, new_key
+
+    config = load(config_path, files=False)
+    configured = config.pki.get(name)
+    path = configured.file if configured and configured.file else kept_path(config, name)
+    try:
+        key = new_key(path, kind, bits)
+    except (KeyFileError, MailError) as error:
+        fail(USAGE, str(error))
+        raise
+    about = _about_key(name, key, path)
+    selector = selector or (configured.selector if configured else None)
+    domain = domain or (configured.domain if configured else None)
+    if selector and domain:
+        about["record"] = _record(key, selector, domain)
+    if as_json:
+        show(about)
+        return
+    click.echo(f"made {path}: {key.kind} {key.bits}, {key.fingerprint}")
+    if configured is None:
+        click.echo(f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}")
+    if selector and domain:
+        click.echo(_zone(key, selector, domain))
+
+
+@keys.command("list")
+@config_option
+@json_option
+def keys_list(config_path: Path | None, as_json: bool) -> None:
+    """List the keys of the configuration.
+
+    \b
+        flowengine keys list
+    """
+    ring = _ring(config_path)
+    listed = [_about_key(one.name, one.key, one.path, one.selector, one.domain) for one in ring.values()]
+    if as_json:
+        show({"keys": listed})
+        return
+    for one in listed:
+        place = f"{one['selector']}._domainkey.{one['domain']}" if one["selector"] and one["domain"] else ""
+        click.echo(f"{one['name']}  {one['type']} {one['bits']}  {one['fingerprint']}  {place}".rstrip())
+
+
+@keys.command("show")
+@click.argument("name")
+@config_option
+@json_option
+def keys_show(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Show what may be shown of the key NAME: type, size, fingerprint, place. Never the key.
+
+    \b
+        flowengine keys show example
+    """
+    one = _configured(name, config_path)
+    about = _about_key(one.name, one.key, one.path, one.selector, one.domain)
+    if as_json:
+        show(about)
+        return
+    for word, value in about.items():
+        click.echo(f"{word:<12} {value if value is not None else '-'}")
+
+
+@keys.command("record")
+@click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
+@config_option
+@json_option
+def keys_record(name: str, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Print the DNS record that publishes the key NAME, ready for a zone file.
+
+    \b
+        flowengine keys record example --selector s1 --domain example.net
+    """
+    one = _configured(name, config_path)
+    selector, domain = _place(one, selector, domain)
+    if as_json:
+        show(_record(one.key, selector, domain))
+    else:
+        click.echo(_zone(one.key, selector, domain))
+
+
+@keys.command("check")
+@click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
+@click.option("--dns", metavar="HOST:PORT", help="Ask this server instead of [dns] servers.")
+@config_option
+@json_option
+def keys_check(
+    name: str, selector: str | None, domain: str | None, dns: str | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Compare the key NAME with what DNS publishes, and let dkimpy verify a signature of it.
+
+    Exit 0 when mail signed with it verifies, 1 when not, 3 when DNS does not answer.
+
+    \b
+        flowengine keys check example --selector s1 --domain example.net
+    """
+    from flowengine.mail.dns import DNSUnavailable
+    from flowengine.servers.engine import services_for
+    from flowengine.services.key_checks import check_record, self_test
+
+    one = _configured(name, config_path)
+    selector, domain = _place(one, selector, domain)
+    config = load(config_path, dns)
+
+    async def ask() -> Any:
+        return await check_record(one.key, selector, domain, services_for(config, quiet=True).dns)
+
+    try:
+        found = asyncio.run(ask())
+    except DNSUnavailable as error:
+        fail(WORLD, f"DNS gives no answer: {error}")
+        raise
+    second = self_test(one.key, selector, domain)
+    good = not found.problems and second.result != "refused"
+    if as_json:
+        show({"name": found.name, "good": good, "published": list(found.published), "problems": list(found.problems),
+              "notes": list(found.notes), "secure": found.secure, "dkimpy": second.result})  # fmt: skip
+    else:
+        click.echo(f"{found.name}: {'good' if good else 'NOT good'}")
+        for problem in found.problems:
+            click.echo(f"  problem: {problem}")
+        for note in found.notes:
+            click.echo(f"  note: {note}")
+        click.echo(f"  dkimpy: signature {second.result}{': ' + second.reason if second.reason else ''}")
+        if found.problems:
+            click.echo(f"publish this record:\n{_zone(one.key, selector, domain)}")
+    raise SystemExit(GOOD if good else NO)
+
+
+def _ring(config_path: Path | None) -> Any:
+    from flowengine.services.config import ConfigError
+    from flowengine.services.keys import open_keys
+
+    try:
+        return open_keys(load(config_path), make=False).configured
+    except ConfigError as error:
+        fail(USAGE, str(error))
+
+
+def _configured(name: str, config_path: Path | None) -> Any:
+    ring = _ring(config_path)
+    name = name.removeprefix("pki:")
+    if name not in ring:
+        known = f"known: {', '.join(sorted(ring))}" if ring else "there is none yet; make one with flowengine keys new"
+        fail(USAGE, f"there is no key {name}; {known}")
+    return ring[name]
+
+
+def _place(one: Any, selector: str | None, domain: str | None) -> tuple[str, str]:
+    selector, domain = selector or one.selector, domain or one.domain
+    if not selector or not domain:
+        fail(USAGE, f"name --selector and --domain, or write them into [pki.{one.name}]")
+    return str(selector), str(domain)
+
+
+def _about_key(name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None) -> dict[str, Any]:
+    place = None if path is None else str(path)
+    return {"name": name, "type": key.kind, "bits": key.bits, "fingerprint": key.fingerprint, "file": place,
+            "selector": selector, "domain": domain}  # fmt: skip
+
+
+def _record(key: Any, selector: str, domain: str) -> dict[str, str]:
+    return {"name": f"{selector}._domainkey.{domain}", "type": "TXT", "value": key.record()}
+
+
+def _zone(key: Any, selector: str, domain: str) -> str:
+    from flowengine.services.key_checks import zone_lines
+
+    return zone_lines(key, selector, domain)
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def users() -> None:
+    """The users file: names and password hashes (scrypt)."""
+
+
+def users_options(command: F) -> F:
+    """The options of every `users` command."""
+    file = click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE",
+                        help="The users file; default: that of the only listener that has one.")  # fmt: skip
+    return config_option(file(command))
+
+
+@users.command("add")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@users_options
+def users_add(name: str, password_stdin: bool, config_path: Path | None, file: Path | None) -> None:
+    """Add the user NAME, or give NAME another password.
+
+    \b
+        flowengine users add alice@example.net
+    """
+    from flowengine.services.users import UsersFileError, add_user
+
+    path = _users_file(config_path, file)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not password:
+        fail(USAGE, "the password is empty")
+    try:
+        added = add_user(path, name, password)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    click.echo(f"{'added' if added else 'changed'} {name} in {path}")
+
+
+@users.command("remove")
+@click.argument("name")
+@users_options
+def users_remove(name: str, config_path: Path | None, file: Path | None) -> None:
+    """Remove the user NAME.
+
+    \b
+        flowengine users remove alice@example.net
+    """
+    from flowengine.services.users import UsersFileError, remove_user
+
+    path = _users_file(config_path, file)
+    try:
+        removed = remove_user(path, name)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    if not removed:
+        fail(NO, f"there is no user {name} in {path}")
+    click.echo(f"removed {name} from {path}")
+
+
+@users.command("list")
+@json_option
+@users_options
+def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> None:
+    """List the users.
+
+    \b
+        flowengine users list
+    """
+    from flowengine.services.users import UsersFileError, list_users
+
+    path = _users_file(config_path, file)
+    try:
+        names = list_users(path)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    if as_json:
+        show({"file": str(path), "users": names})
+    else:
+        for one in names:
+            click.echo(one)
+
+
+def _users_file(config_path: Path | None, file: Path | None) -> Path:
+    if file is not None:
+        return file
+    config = load(config_path, files=False)
+    files = {listener.users for listener in config.listeners.values() if listener.users is not None}
+    if len(files) != 1:
+        fail(USAGE, "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""))
+    return files.pop()

@@ -1,0 +1,75 @@
+"""The line that `opendmarc-halonlog` turns into OpenDMARC history, so that its report tools go on working."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flowengine.mail.dmarc.results import DMARCResult
+
+_SPF_WORDS = frozenset({"pass", "softfail", "neutral", "none", "fail"})
+_DKIM_WORDS = {"pass": "pass", "temperror": "tempfail"}
+_FOREIGN = re.compile(r"[^!-~]")
+_KEY = re.compile(r"[^A-Za-z0-9._-]")
+
+
+class Signature(NamedTuple):
+    """One DKIM signature: its s= and d=, and the result word."""
+
+    selector: str
+    domain: str
+    result: str
+
+
+def log_line(
+    result: DMARCResult,
+    *,
+    transaction: str,
+    time: float,
+    ip: str,
+    sender: str,
+    helo: str,
+    spf: str,
+    dkim: Sequence[Signature | tuple[str, str, str]] = (),
+) -> str:
+    """`[DMARC] [MAIL].From=… SPF=… DKIM=… DMARC=… (key=value; …)`, the keys sorted.
+
+    transaction: the id of the message. time: unix, when it was received. sender: domain of the envelope sender.
+    spf: SPF's word, aligned or not. dkim: all signatures. No value holds a blank, a line end or a semicolon.
+    """
+    record = result.record
+    action = "pass" if result.result == "pass" else result.disposition
+    values = {
+        "id": transaction,
+        "ts": str(int(time)),
+        "ipaddr": ip,
+        "from": result.domain,
+        "mfrom": sender,
+        "helo": helo,
+        "pdomain": result.policy_domain or result.domain,
+        "spf": spf if spf in _SPF_WORDS else "unknown",
+        "align_spf": result.spf.word,
+        "align_dkim": result.dkim.word,
+        "policy": "pass" if result.result == "pass" else result.policy or "none",
+        "action": action,
+    }
+    if record is not None:
+        values["aspf"] = "strict" if record.aspf == "s" else "relaxed"
+        values["adkim"] = "strict" if record.adkim == "s" else "relaxed"
+        values["pct"] = str(record.percent if result.standard == "rfc7489" else 100)
+        values["p"] = record.p or "none"
+        if record.sp is not None:
+            values["sp"] = record.sp
+        if record.rua:
+            values["rua"] = ",".join(uri.uri for uri in record.rua[:20])
+    for selector, domain, word in dkim:
+        key = "dkim:" + _KEY.sub("?", f"{selector}._domainkey.{domain}")
+        if values.get(key) != "pass":
+            values[key] = _DKIM_WORDS.get(word, "permfail")
+    pairs = "; ".join(f"{key}={_value(value)}" for key, value in sorted(values.items()))
+    author = _KEY.sub("?", result.domain)  # the reader takes the first parenthesis for the start of the list
+    human = f"From={author} SPF={result.spf.word} DKIM={result.dkim.word} DMARC={action}"
+    return f"[DMARC] [MAIL].{human} ({pairs})"
+
+
+def _value(text: str) -> str:
+    return _FOREIGN.sub("?", text[:4000]).replace(";", "?")

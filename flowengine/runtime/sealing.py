@@ -1,0 +1,35 @@
+"""Seals are set at commit, over the bytes that leave, after all edits, once per identical content."""
+
+import asyncio
+from collections.abc import Iterable
+
+from flowengine.mail import dkim
+from flowengine.mail.evaluation import IN_A_THREAD
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Kept
+
+
+class Sealer:
+    """Seals the messages of one outcome."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+        self._done: dict[tuple[Message, tuple[dkim.Seal, ...]], Message] = {}
+
+    async def seal(self, kept: Kept) -> Message:
+        """The message as it leaves for one recipient. Raises MailError when a signature cannot be made."""
+        key = (kept.message, kept.seals)
+        found = self._done.get(key)
+        if found is None:
+            if kept.seals and kept.message.body.size >= IN_A_THREAD:
+                found = await asyncio.to_thread(self._sealed, *key)
+            else:
+                found = self._sealed(*key)
+            self._done[key] = found
+        return found
+
+    def _sealed(self, message: Message, seals: Iterable[dkim.Seal]) -> Message:
+        # DKIM before ARC: an ARC-Message-Signature covers the DKIM signatures below it (RFC 8617 §5.1)
+        for seal in sorted(seals, key=lambda one: one.arc is not None):
+            message = dkim.sealed(message, seal, self._now)
+        return message

@@ -1,0 +1,284 @@
+"""One visit, step by step, and the flows that speak about each step.
+
+Every door (SMTP, the command line, later milter) drives one `Session` and translates. A step answers with a `Reply` at
+once, or with a coroutine that the door awaits in a Task of its own. There is no socket here and no clock.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from flowengine.language.program import Program
+from flowengine.language.values import Array, Secret, Value, from_text, to_text
+from flowengine.mail.addresses import Path
+from flowengine.mail.evaluation import Evaluation
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Accept, Reject, Reply
+from flowengine.runtime.journal import record
+from flowengine.runtime.outcome import Outcome, decide
+from flowengine.runtime.phases import PHASES, Phase
+from flowengine.runtime.policy import Policy
+from flowengine.runtime.run import Run, RunResult, carry_out
+from flowengine.runtime.runner import Runner
+from flowengine.runtime.services import Services
+from flowengine.runtime.visit import Client, Connection, Recipient, Transaction
+from flowengine.runtime.world import World
+
+Step = Reply | Coroutine[Any, Any, Reply]
+
+
+class Outbox(Protocol):
+    """Where a decided message goes. Promise 1 is kept here: a 2xx means delivered, or on disk."""
+
+    async def commit(self, connection: Connection, outcome: Outcome) -> Reply:
+        """Carry out what was decided; the reply the client may hear. Never raises."""
+        ...
+
+
+class OutOfOrder(RuntimeError):
+    """A door did not keep to the order of the protocol: our mistake, not the client's."""
+
+
+class Session:
+    """One connection to a listener."""
+
+    __slots__ = ("_runner", "_services", "_visit", "connection", "outbox", "policy", "results", "transaction")
+
+    def __init__(self, services: Services, policy: Policy, client: Client, outbox: Outbox, runner: Runner) -> None:
+        self._services, self._runner = services, runner
+        self.policy, self.outbox = policy, outbox
+        self.connection = Connection(client, policy.id)
+        self.transaction: Transaction | None = None
+        self._visit: Transaction | None = None
+        self.results: deque[RunResult] = deque(maxlen=20)
+        """The last runs of phases that only ask, for traces."""
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def connect(self) -> Step:
+        """The client is there."""
+        client = self.connection.client
+        arguments = {
+            "remoteip": client.ip,
+            "remoteport": client.port,
+            "localip": client.server_ip,
+            "localport": client.server_port,
+            "serverid": self.policy.id,
+        }
+        if client.ptr:
+            arguments["remoteptr"] = client.ptr
+        return self._ask(Phase.CONNECT, arguments)
+
+    def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
+        """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
+        self.reset()
+        self.connection.helo, self.connection.helo_verb = host, verb
+        return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
+
+    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
+        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""
+        return self._authenticate(mechanism, username, password)
+
+    async def _authenticate(self, mechanism: str, username: str, password: str) -> Reply:
+        row = PHASES[Phase.AUTH]
+        if Phase.AUTH in self.policy.flows:
+            arguments = {
+                "mechanism": mechanism,
+                "username": from_text(username),
+                "password": Secret(from_text(password)),
+                "state": 0,
+            }
+            reply = self._ask(Phase.AUTH, arguments)
+            reply = reply if isinstance(reply, Reply) else await reply
+            accepted = self.results[-1].verdict
+            if isinstance(accepted, Accept):
+                username = str(accepted.changes.get("username", username))
+        elif self.policy.users is not None:
+            known = await self.policy.users.verify(username, password, self.connection.client.ip)
+            if known is None:
+                reply = Reply(454, "4.7.0", "Too many attempts, try again later")
+            else:
+                reply = row.reply(Accept) if known else row.reply(Reject)
+        else:
+            reply = Reply(503, "5.5.1", "Authentication is not offered here")
+        if reply.positive:
+            self.connection.username, self.connection.mechanism = username, mechanism
+        self._services.counters.increment("authentications", result="accepted" if reply.positive else "refused")
+        self._services.log.event(
+            "info" if reply.positive else "notice",
+            "auth",
+            listener=self.policy.id,
+            client=self.connection.client.ip,
+            mechanism=mechanism,
+            user=username,
+            reply=str(reply),
+        )
+        return reply
+
+    def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
+        """The envelope sender: a transaction begins."""
+        if self.policy.require_auth and self.connection.username is None:
+            return Reply(530, "5.7.0", "Authentication required")
+        self.transaction = self._begin(sender, parameters)
+        arguments = {
+            "sender": from_text(sender.address.lower()),
+            "address": Array({"localpart": from_text(sender.local_part), "domain": from_text(sender.domain)}),
+            "params": Array({from_text(k): from_text(v) for k, v in parameters.items()}),
+        }
+        return self._ask(Phase.MAILFROM, arguments, self._drop_transaction)
+
+    def rcpt_to(self, address: Path, parameters: Mapping[str, str]) -> Step:
+        """One recipient, if this listener takes it."""
+        transaction = self._open()
+        if len(transaction.recipients) >= self.policy.max_recipients:
+            return Reply(452, "4.5.3", "Too many recipients")
+        domain = address.domain.lower()
+        policy, connection = self.policy, self.connection
+        if connection.username is None and not policy.takes(domain) and not policy.relays_for(connection.client.ip):
+            return Reply(550, "5.7.1", f"Relaying to <{domain}> is denied".replace("<>", "this address"))
+        route = self.policy.route(domain)
+        transport = route.transport if route and route.transport else self.policy.transport
+        data = (route.flows if route else {}).get(Phase.DATA) or self.policy.flows.get(Phase.DATA)
+        recipient = Recipient(address, parameters, transport, data)
+        transaction.recipients.append(recipient)
+        arguments = {
+            "recipient": from_text(address.address),
+            "address": Array({"localpart": from_text(address.local_part), "domain": from_text(address.domain)}),
+            "params": Array({from_text(k): from_text(v) for k, v in parameters.items()}),
+            "transportid": transport,
+        }
+        flow = (route.flows if route else {}).get(Phase.RCPTTO)
+        return self._ask(Phase.RCPTTO, arguments, lambda: transaction.recipients.remove(recipient), recipient, flow)
+
+    async def data(self, message: Message) -> Reply:
+        """The message is there: every recipient's flow runs, the gravest verdict speaks, and a 2xx is carried out."""
+        try:
+            outcome = await self.judge(message)
+            reply = await self.outbox.commit(self.connection, outcome)
+            record(self._services, self.connection, outcome, reply)
+        finally:
+            self.transaction = None
+        return _with_id(reply, outcome.transaction.id)
+
+    async def judge(self, message: Message) -> Outcome:
+        """What the flows decide about a message, before anything is carried out."""
+        transaction = self._open()
+        refusal = self._refuse(message)
+        if refusal is not None:
+            return Outcome(transaction, message, refusal, ())
+        transaction.evaluation = Evaluation(
+            message,
+            transaction.world,
+            hostname=self._services.settings.hostname,
+            standard=self._services.settings.dmarc_standard,
+            now=transaction.world.now,
+            sample=transaction.world.random_number,
+        )
+        results: list[RunResult] = []
+        if Phase.EOD in self.policy.flows:
+            run = Run(self._services, self.connection, Phase.EOD, transaction, message=message)
+            results.append(await carry_out(self.policy.flows[Phase.EOD], run, self._runner))
+        else:
+            view = message
+            for number, recipient in enumerate(transaction.recipients):
+                transaction.actionid += 1 if number else 0
+                run = Run(self._services, self.connection, Phase.DATA, transaction, recipient, view)
+                results.append(await carry_out(recipient.flow, run, self._runner))
+                if self._services.settings.shared_edits:
+                    view = run.message
+        return decide(transaction, message, results, self._services.settings.mixed_verdicts)
+
+    def reset(self) -> None:
+        """RSET, or anything else that ends a transaction before its message."""
+        self.transaction = None
+
+    def disconnect(self) -> Coroutine[Any, Any, Reply] | None:
+        """The connection is gone."""
+        step = self._ask(Phase.DISCONNECT, {})
+        return None if isinstance(step, Reply) else step
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _begin(self, sender: Path, parameters: Mapping[str, str]) -> Transaction:
+        world = World(self._services)
+        ip, helo = self.connection.client.ip, self.connection.helo or ""
+        return Transaction(_new_id(world), world.now(), world, sender, ip, helo, parameters)
+
+    def _open(self) -> Transaction:
+        if self.transaction is None:
+            raise OutOfOrder("the door sent a step of a transaction that it never began")
+        return self.transaction
+
+    def _drop_transaction(self) -> None:
+        self.transaction = None
+
+    def _refuse(self, message: Message) -> Reply | None:
+        """What no flow needs to be asked about: a loop, a header beyond all measure."""
+        fields = message.headers
+        if len(fields) > self.policy.max_header_fields:
+            return Reply(550, "5.6.0", f"More than {self.policy.max_header_fields} header fields")
+        if sum(len(one.raw) for one in fields) > self.policy.max_header_size:
+            return Reply(552, "5.3.4", f"Header larger than {self.policy.max_header_size} bytes")
+        if len(fields.places("received")) > self.policy.max_hops:  # RFC 5321 §6.3
+            return Reply(554, "5.4.6", "Too many hops: this message is in a loop")
+        return None
+
+    def _ask(
+        self,
+        phase: str,
+        arguments: Mapping[str, Value],
+        undo: Callable[[], object] | None = None,
+        recipient: Recipient | None = None,
+        flow: Program | None = None,
+    ) -> Step:
+        """Run the flow of a phase that only asks; `undo` when it says no."""
+        row = PHASES[phase]
+        flow = flow or self.policy.flows.get(phase)
+        if flow is None:
+            return row.reply(row.implicit)
+        transaction = self.transaction or self._before_mail()
+        run = Run(self._services, self.connection, phase, transaction, recipient, arguments=arguments)
+        answer = self._answer(flow, run, undo)
+        if flow.waits:
+            return answer
+        try:  # a flow that cannot wait has its answer at once
+            answer.send(None)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]  # what _answer returns
+        raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
+
+    async def _answer(self, flow: Program, run: Run, undo: Callable[[], object] | None) -> Reply:
+        result = await carry_out(flow, run, self._runner)
+        self.results.append(result)
+        reply = result.verdict.reply
+        if not reply.positive and undo is not None:
+            undo()
+        if not reply.positive:
+            self._services.log.event(
+                "notice",
+                run.phase,
+                id=run.message_id,
+                listener=self.policy.id,
+                client=self.connection.client.ip,
+                verdict=result.verdict.name,
+                reply=str(reply),
+                error=str(result.error) if result.error else None,
+            )
+        return reply
+
+    def _before_mail(self) -> Transaction:
+        """What runs before MAIL FROM live in: the connection's own facts and id."""
+        if self._visit is None:
+            self._visit = self._begin(Path("", ""), {})
+        return self._visit
+
+
+def _with_id(reply: Reply, id_: str) -> Reply:
+    """The last reply leads to the log: it carries the transaction's id."""
+    return reply if id_ in reply.text else replace(reply, text=f"{reply.text} ({id_})")
+
+
+def _new_id(world: World) -> str:
+    """A transaction id: 24 hexadecimal digits, time first so that ids sort."""
+    return f"{int(world.now() * 1000):012x}{world.random_octets(6).hex()}"

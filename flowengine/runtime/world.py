@@ -1,0 +1,162 @@
+"""The one boundary to the outside: every answer a transaction gets passes here and is kept as a `Fact`.
+
+A run is a pure function of message, session facts and these answers; `World(services, recorded=facts)` gives the same
+answers again, so a run can be repeated later, with a trace.
+"""
+
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from flowengine.mail.keys import PrivateKey
+from flowengine.mail.dns import Answer, RecordType
+from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One answer of the outside world.
+
+    kind: dns, http, clock, random, rate, key, …. question: what was asked, without secrets. answer: the value, or the
+    exception that stood for "not now". milliseconds: how long it took.
+    """
+
+    kind: str
+    question: tuple[object, ...]
+    answer: object
+    milliseconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {' '.join(map(str, self.question))} → {self.answer!r} ({self.milliseconds:.1f} ms)"
+
+
+class UnknownFact(Exception):
+    """A repeated run asked something that was not recorded."""
+
+
+class World:
+    """What one transaction hears of the outside. It is itself a `mail.dns.Resolver`."""
+
+    def __init__(self, services: Services, recorded: Sequence[Fact] | None = None) -> None:
+        self._services = services
+        self._limit = services.settings.limits.script_facts
+        self._recorded: dict[tuple[str, tuple[object, ...]], deque[Fact]] | None = None
+        if recorded is not None:
+            self._recorded = {}
+            for fact in recorded:
+                self._recorded.setdefault((fact.kind, fact.question), deque()).append(fact)
+        self.facts: list[Fact] = []
+        self.dropped = 0
+        """Facts beyond [limits] script_facts: counted, not kept."""
+
+    # -- DNS ------------------------------------------------------------------------------------------------------
+
+    async def query(self, name: str, kind: RecordType) -> Answer:
+        """Ask DNS. Raises DNSUnavailable."""
+        question = (name.lower(), kind)
+        if self._recorded is not None:
+            return self._again("dns", question)  # type: ignore[no-any-return]  # a dns fact holds an Answer
+        started = self._services.clock.monotonic()
+        try:
+            answer = await self._services.dns.query(name, kind)
+        except Exception as error:
+            self._keep("dns", question, error, started)
+            raise
+        self._keep("dns", question, answer, started)
+        return answer
+
+    # -- HTTP -----------------------------------------------------------------------------------------------------
+
+    async def request(self, request: HTTPRequest) -> HTTPResponse:
+        """Call a web server. Raises HTTPUnavailable."""
+        question = (request.method, _without_secrets(request.url))
+        if self._recorded is not None:
+            return self._again("http", question)  # type: ignore[no-any-return]  # an http fact holds an HTTPResponse
+        started = self._services.clock.monotonic()
+        try:
+            response = await self._services.http.request(request)
+        except Exception as error:
+            self._keep("http", question, error, started)
+            raise
+        self._keep("http", question, response, started)
+        return response
+
+    # -- clock, chance, keys, rates -------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Unix time in seconds."""
+        return self._ask("clock", (), self._services.clock.now)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass; at once when repeated."""
+        if self._recorded is None:
+            await self._services.clock.sleep(seconds)
+
+    def random_number(self) -> float:
+        """A number from 0 up to 1, 1 excluded."""
+        return self._ask("random", ("number",), self._services.random.number)
+
+    def random_octets(self, count: int) -> bytes:
+        """Random bytes."""
+        return self._ask("random", ("octets", count), lambda: self._services.random.octets(count))
+
+    def key(self, name: str) -> PrivateKey | None:
+        """The key `pki:NAME` of the configuration."""
+        return self._services.keys.find(name)
+
+    def rate_hit(self, namespace: str, entry: str, count: int, interval: float) -> bool:
+        """Add one entry to a sliding window that has room for `count`; whether it had room."""
+        now = self._services.clock.now()
+        question = ("hit", namespace, entry, count, interval)
+        return self._ask("rate", question, lambda: self._services.rates.hit(namespace, entry, count, interval, now))
+
+    def rate_count(self, namespace: str, entry: str, interval: float) -> int:
+        """The entries of a sliding window."""
+        now = self._services.clock.now()
+        question = ("count", namespace, entry, interval)
+        return self._ask("rate", question, lambda: self._services.rates.count(namespace, entry, interval, now))
+
+    def log(self, level: Level, event: str, **fields: object) -> None:
+        """Write a line; silent when repeated."""
+        if self._recorded is None:
+            self._services.log.event(level, event, **fields)
+
+    # -- the record -----------------------------------------------------------------------------------------------
+
+    def _ask(self, kind: str, question: tuple[object, ...], answer: Callable[[], T]) -> T:
+        if self._recorded is not None:
+            return self._again(kind, question)  # type: ignore[no-any-return]  # the kind says what the fact holds
+        value = answer()
+        self._append(Fact(kind, question, value))
+        return value
+
+    def _keep(self, kind: str, question: tuple[object, ...], answer: object, started: float) -> None:
+        self._append(Fact(kind, question, answer, (self._services.clock.monotonic() - started) * 1000))
+
+    def _append(self, fact: Fact) -> None:
+        if len(self.facts) < self._limit:
+            self.facts.append(fact)
+        else:
+            self.dropped += 1
+
+    def _again(self, kind: str, question: tuple[object, ...]) -> Any:
+        assert self._recorded is not None  # noqa: S101  # only called when repeating
+        waiting = self._recorded.get((kind, question))
+        if not waiting:
+            raise UnknownFact(f"not recorded: {kind} {' '.join(map(str, question))}")
+        fact = waiting.popleft() if len(waiting) > 1 else waiting[0]
+        self._append(fact)
+        if isinstance(fact.answer, Exception):
+            raise fact.answer
+        return fact.answer
+
+
+_USERINFO = re.compile(r"//[^/@]*@")
+
+
+def _without_secrets(url: str) -> str:
+    return _USERINFO.sub("//", url)

@@ -1,0 +1,127 @@
+"""The command line's door: one message (or one question) through one flow, nothing sent anywhere.
+
+`flowengine run`, the case files of `flowengine test` and the demo go through here, so they see what a server would do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from flowengine.language.program import Program
+from flowengine.mail.addresses import Path, extract, parse_path
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Deliver, Reply
+from flowengine.runtime.outcome import Outcome
+from flowengine.runtime.phases import Phase
+from flowengine.runtime.policy import Policy
+from flowengine.runtime.run import RunResult
+from flowengine.runtime.runner import Runner
+from flowengine.runtime.sealing import Sealer
+from flowengine.runtime.services import Services
+from flowengine.runtime.session import Session, Step
+from flowengine.runtime.visit import Client, Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """The client of a play. client_ip "" means unknown: SPF is then `none`. mail_from None: Return-Path, else From."""
+
+    phase: str = Phase.DATA
+    client_ip: str = ""
+    helo: str = ""
+    mail_from: str | None = None
+    recipients: Sequence[str] = ()
+    user: str | None = None
+    password: str = ""
+    transport: str | None = None
+    listener: str = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a play. output: the message as the first delivery would send it, None without a delivery."""
+
+    reply: Reply
+    runs: tuple[RunResult, ...] = field(default_factory=tuple)
+    outcome: Outcome | None = None
+    output: bytes | None = None
+
+
+class _Nowhere:
+    """An outbox that carries out nothing."""
+
+    async def commit(self, connection: Connection, outcome: Outcome) -> Reply:
+        return outcome.reply
+
+
+def unix_to_wire(data: bytes) -> bytes:
+    """A file that has no CRLF at all is a Unix file: each LF becomes CRLF. Other bytes are taken as they are."""
+    return data if b"\r\n" in data else data.replace(b"\n", b"\r\n")
+
+
+def envelope(message: Message, visit: Visit) -> tuple[Path, list[Path]]:
+    """Sender and recipients of a play: as said, else from the message. Raises MailError for one that is no address."""
+    sender = visit.mail_from
+    if sender is None:
+        sender = _first(message, "return-path")
+    if sender is None:
+        sender = _first(message, "from") or ""
+    recipients = list(visit.recipients) or _addresses(message, "to") or ["postmaster"]
+    return _path(sender), [_path(one) for one in recipients]
+
+
+def _path(address: str) -> Path:
+    return parse_path(address if address.startswith("<") else f"<{address}>")
+
+
+def _addresses(message: Message, name: str) -> list[str]:
+    return [address for header in message.headers.all(name) for address in extract(header.value)]
+
+
+def _first(message: Message, name: str) -> str | None:
+    header = message.headers.first(name)
+    if header is None:
+        return None
+    if name == "return-path" and header.unfolded == b"<>":
+        return ""
+    found = extract(header.value)
+    return found[0] if found else None
+
+
+async def play(program: Program, message: Message, visit: Visit, services: Services) -> Played:
+    """Play a message through a flow of the visit's phase. Raises MailError for an envelope that cannot be."""
+    policy = Policy(visit.listener, {visit.phase: program}, transport=visit.transport)
+    client = Client(ip=visit.client_ip)
+    session = Session(services, policy, client, _Nowhere(), Runner())
+    connection = session.connection
+    connection.username, connection.mechanism = visit.user, "PLAIN" if visit.user is not None else ""
+    sender, recipients = envelope(message, visit)
+
+    reply = await _now(session.connect())
+    if visit.phase == Phase.CONNECT or not reply.positive:
+        return Played(reply, tuple(session.results))
+    reply = await _now(session.helo("EHLO", visit.helo))
+    if visit.phase == Phase.HELO or not reply.positive:
+        return Played(reply, tuple(session.results))
+    if visit.phase == Phase.AUTH:
+        reply = await _now(session.authenticate("PLAIN", visit.user or "", visit.password))
+        return Played(reply, tuple(session.results))
+    if visit.phase == Phase.DISCONNECT:
+        step = session.disconnect()
+        return Played(await step if step is not None else Reply(250, "2.0.0", "Bye"), tuple(session.results))
+    reply = await _now(session.mail_from(sender, {}))
+    if visit.phase == Phase.MAILFROM or not reply.positive:
+        return Played(reply, tuple(session.results))
+    for recipient in recipients:
+        reply = await _now(session.rcpt_to(recipient, {}))
+    if visit.phase == Phase.RCPTTO:
+        return Played(reply, tuple(session.results))
+    outcome = await session.judge(message)
+    output = None
+    first = next((kept for kept in outcome.kept if isinstance(kept, Deliver)), None)
+    if first is not None:
+        output = (await Sealer(services.clock.now()).seal(first)).render()
+    return Played(outcome.reply, outcome.runs, outcome, output)
+
+
+async def _now(step: Step) -> Reply:
+    return step if isinstance(step, Reply) else await step

@@ -1,0 +1,171 @@
+"""How a play looks: as text for people and case files, and as the documents of `--json`."""
+
+from collections.abc import Iterator
+
+from flowengine.language.secrecy import shown
+from flowengine.language.values import Array, Function, Secret, Value, to_text
+from flowengine.mail.dkim import Seal
+from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
+from flowengine.runtime.run import Call, RunResult
+from flowengine.servers.play import Played
+
+DEEP = 20
+
+
+def plain(value: Value, depth: int = DEEP) -> object:
+    """A flow's value as JSON has it: strings as text, lists as lists, secrets as type and fingerprint."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, (Secret, str)):
+        return to_text(shown(value))
+    if isinstance(value, Array):
+        if depth == 0:
+            return "…"
+        if value.is_list():
+            return [plain(item, depth - 1) for item in value.values()]
+        return {str(plain(key, 0)): plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, Function):
+        return f"function {value.name}"
+    return f"object {getattr(value, 'class_name', type(value).__name__)}"
+
+
+def play_document(played: Played, trace: bool) -> dict[str, object]:
+    """What `run --json` prints."""
+    return {"reply": played.reply.document(), "runs": [run_document(run, trace) for run in played.runs]}
+
+
+def run_document(run: RunResult, trace: bool) -> dict[str, object]:
+    """One run of `run --json`."""
+    document: dict[str, object] = {
+        "recipient": run.recipient,
+        "actions": [action.document() for action in run.actions],
+        "error": error_document(run),
+        "output": [to_text(line) for line in run.output],
+        "edits": [edit.describe() for edit in run.edits],
+    }
+    if trace:
+        document["trace"] = [call_document(call) for call in run.trace]
+    return document
+
+
+def error_document(run: RunResult) -> dict[str, object] | None:
+    """A script error as {file, line, column, message}; None without one."""
+    if run.error is None:
+        return None
+    span = run.error.span
+    place = (
+        {"file": span.file, "line": span.line, "column": span.column}
+        if span
+        else dict.fromkeys(("file", "line", "column"))
+    )
+    return {**place, "message": to_text(shown(run.error.message))}
+
+
+def call_document(call: Call) -> dict[str, object]:
+    """One call of a trace."""
+    return {
+        "file": call.span.file,
+        "line": call.span.line,
+        "call": call.name,
+        "arguments": [plain(argument) for argument in call.arguments],
+        "result": plain(call.result),
+        "ms": round(call.milliseconds, 1),
+    }
+
+
+def play_text(played: Played, trace: bool = False) -> str:
+    """What `run` prints, and what a case file expects."""
+    lines: list[str] = []
+    for run in played.runs:
+        lines.append(run.recipient or run.phase)
+        if trace:
+            lines.extend(f"    {call_text(call)}" for call in run.trace)
+        lines.extend(f"    {line}" for line in run_lines(run))
+    lines.append(f"reply  {reply_text(played.reply)}")
+    return "\n".join(lines) + "\n"
+
+
+def run_lines(run: RunResult) -> Iterator[str]:
+    """A run, a line for each thing that it did."""
+    for line in run.output:
+        yield f"echo  {_one_line(to_text(line))}"
+    for edit in run.edits:
+        yield edit_text(edit.describe())
+    for action in run.actions:
+        yield action_text(action)
+    if run.error is not None:
+        yield f"error  {to_text(shown(str(run.error)))}"
+    for reason in run.unsigned:
+        yield f"unsigned  {reason}"
+
+
+def action_text(action: Action) -> str:
+    """An action with what it says: the reply for a refusal, the way out and the signatures for a delivery."""
+    words = [action.name]
+    if isinstance(action, Quarantine):
+        words.append(action.id)
+    if isinstance(action, Kept):
+        words += [f"to {action.recipient}"] if action.metadata or not action.done else []
+        words += [f"by {action.transportid}"] if action.transportid else []
+        words += [f"{name}={value}" for name, value in action.metadata.items()]
+    if isinstance(action, Deliver):
+        words += [f"after {action.delay:g} s"] if action.delay else []
+        words += [signed_text(seal) for seal in action.seals]
+    elif not action.reply.positive:
+        words.append(reply_text(action.reply))
+    if action.implicit:
+        words.append("(implicit)")
+    return "  ".join(words)
+
+
+def signed_text(seal: Seal) -> str:
+    """A signature to be made, without its key."""
+    return f"signed {seal.algorithm} d={seal.domain} s={seal.selector}"
+
+
+def edit_text(edit: dict[str, str | int]) -> str:
+    """An edit on one line."""
+    match edit["edit"]:
+        case "insert":
+            return f"+ {edit['name']}: {_one_line(str(edit['value']))}"
+        case "replace":
+            return f"~ {edit['name']}: {_one_line(str(edit['value']))}"
+        case "delete":
+            return f"- field {edit['index']}"
+        case _:
+            return f"{edit['edit']}  " + " ".join(f"{name}={value}" for name, value in edit.items() if name != "edit")
+
+
+def call_text(call: Call) -> str:
+    """A call of a trace on one line."""
+    arguments = ", ".join(brief(plain(argument)) for argument in call.arguments)
+    return f"{call.span.line}: {call.name}({arguments}) → {brief(plain(call.result))}  {call.milliseconds:.1f} ms"
+
+
+def brief(value: object, room: int = 200) -> str:
+    """A plain value on one short line, in HSL's notation."""
+    text = _brief(value)
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _brief(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{_one_line(value)}"'
+    if isinstance(value, list):
+        return f"[{', '.join(map(_brief, value))}]"
+    if isinstance(value, dict):
+        return f"[{', '.join(f'{_brief(key)}=>{_brief(item)}' for key, item in value.items())}]"
+    return str(value)
+
+
+def reply_text(reply: Reply) -> str:
+    """A reply on one line."""
+    return _one_line(str(reply))
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
