@@ -4,13 +4,16 @@ What cannot be done with the key, the signature or the data at hand is none; not
 """
 
 import hashlib
+import re
 from typing import ClassVar, Literal
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import ciphers, hashes, padding, serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.ciphers import algorithms, modes
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from flowengine.builtins.run import Run, worked
 from flowengine.language.functions import builtin
@@ -29,6 +32,7 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha256": hashes.SHA256(),
     "sha512": hashes.SHA512(),
 }
+_PRIVATE_PEM = re.compile(rb"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*+-----END [A-Z ]{0,20}PRIVATE KEY-----")
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -252,6 +256,37 @@ def ed25519_verify(run: Run, message: bytes, signature: bytes, publickey: bytes)
 
 
 @builtin(reveals=True)
+def pkcs7_sign(
+    run: Run, message: bytes, certificate: bytes, *, id_: bool = False, detached: bool = True
+) -> bytes | None:
+    """A PKCS #7 signature (S/MIME, RFC 5652) of a message, in DER.
+
+    certificate: PEM with the certificate first, then others of its chain, and the private RSA or EC key.
+    detached: leave the message itself out (default). id: not supported: keys of the configuration have no certificate.
+
+    Returns none when certificate or key are missing or do not fit.
+
+        pkcs7_sign("message", "no certificate");  // none
+    """
+    worked(run, len(message))
+    run.budget.spend(2000)
+    if id_ or len(certificate) > MAX_KEY * 4:
+        return None
+    key = _private(b"".join(_PRIVATE_PEM.findall(certificate)[:1]))
+    if not isinstance(key, (rsa.RSAPrivateKey, ec.EllipticCurvePrivateKey)):
+        return None
+    options = [pkcs7.PKCS7Options.Binary, *([pkcs7.PKCS7Options.DetachedSignature] if detached else [])]
+    try:
+        own, *chain = x509.load_pem_x509_certificates(certificate)
+        signature = pkcs7.PKCS7SignatureBuilder().set_data(message).add_signer(own, key, hashes.SHA256())
+        for one in chain:
+            signature = signature.add_certificate(one)
+        return signature.sign(serialization.Encoding.DER, options)
+    except _UNREADABLE:
+        return None
+
+
+@builtin(reveals=True)
 def aes_encrypt(
     run: Run, message: bytes, key: bytes, mode: Literal["ecb", "cbc"], *, iv: bytes = b"", padding_: bool = True
 ) -> bytes | None:
@@ -261,7 +296,7 @@ def aes_encrypt(
 
     Returns none when a size does not fit.
 
-        base64_encode(aes_encrypt("flow", str_repeat("k", 16), "ecb"));  // "NpWZUwSi+MNDZQuYHMvjIg=="
+        base64_encode(aes_encrypt("flow", str_repeat("k", 16), "ecb"));  // "QOTK7vI3H8RwWpqlLXu/2Q=="
         aes_encrypt("flow", "short", "ecb");  // none
     """
     run.budget.grow(len(message) + 16)
@@ -282,7 +317,7 @@ def aes_encrypt(
 def aes_decrypt(
     run: Run, message: bytes, key: bytes, mode: Literal["ecb", "cbc"], *, iv: bytes = b"", padding_: bool = True
 ) -> bytes | None:
-    """What was encrypted with AES. Key, mode and options are those of `aes_encrypt`.
+    """What was encrypted with AES. Key, mode, iv and padding are those of `aes_encrypt`.
 
     Returns none when a size or the padding does not fit.
 

@@ -120,10 +120,14 @@ def _whole(digits: str) -> float:
 
 
 def _double(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise _UnfitError
-    return normal(number)
+    return _finite(float(digits))
+
+
+def _finite(number: float) -> float:
+    made = normal(number)
+    if not math.isfinite(made):
+        raise ValueError("beyond what a double holds")
+    return made
 
 
 def _no_number(word: str) -> float:
@@ -136,7 +140,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def from_document(run: Run, document: Any, *, hidden: bool = False) -> Value:
     """Lists, maps and text of a decoder as a flow's value, with the secrets of [api] secret_fields as secrets.
 
-    hidden: everything came out of a secret. Raises ValueError below 100 levels.
+    hidden: everything came out of a secret. Raises ValueError below 100 levels, and for what a flow has no type for.
     """
     secret_fields = frozenset(name.lower() for name in run.settings.api.secret_fields)
 
@@ -158,6 +162,10 @@ def from_document(run: Run, document: Any, *, hidden: bool = False) -> Value:
                 raise ValueError("nested too deep")
             run.budget.grow_items(len(item))
             return Array.of([value(one, depth - 1, secret) for one in item])
-        return item
+        if item is None or isinstance(item, bool):
+            return item
+        if isinstance(item, (int, float)):
+            return _finite(item)
+        raise ValueError(f"a flow has nothing for {type(item).__name__}")
 
     return value(document, MAX_DEPTH, hidden)

@@ -30,8 +30,8 @@ async def crypt(run: Run, key: bytes, salt: bytes) -> str | None:
 
     Returns none for methods that the system does not have, yescrypt and scrypt, and for hashes that take too much work.
 
-        crypt("secret", "$1$salt$");  // "$1$salt$BpUNO0vGnFEbUPQFG7t3F/"
-        crypt("secret", "$6$rounds=999999999$salt$");  // none
+        crypt("secret", ''$1$salt$'');  // ''$1$salt$ez2vlPGdaLYkJam5pWs/Y1''
+        crypt("secret", ''$6$rounds=999999999$salt$'');  // none
     """
     if len(key) > MAX_PASSWORD or b"\0" in key or b"\0" in salt or not _bearable(salt.decode("latin-1")):
         return None

@@ -34,7 +34,7 @@ def gethostname(run: Run) -> Text:
 def serial(run: Run) -> str:
     """A name for this installation that does not change as long as its host name stays.
 
-    serial();  // "8f18bb5d-d231-58f5-9f8e-fc5c0fb0a7f4"
+    serial();  // "415d7327-50ff-5f88-b2bc-eb765e81afc9"
     """
     return str(uuids.uuid5(uuids.NAMESPACE_DNS, run.settings.hostname))
 

@@ -71,7 +71,11 @@ def test_uncompressing_undoes_compressing(windowbits, data):
 @settings(max_examples=40, deadline=None)
 def test_mime_words_read_back(text):
     text = " ".join(text.split()).encode("utf-8", "ignore").decode("latin-1")
-    if all(character.isprintable() or character > "\x7f" for character in text) and "=?" not in text and '"' not in text:
+    if (
+        all(character.isprintable() or character > "\x7f" for character in text)
+        and "=?" not in text
+        and '"' not in text
+    ):
         assert words.mimeword_decode(words.mimeword_encode(text)).split() == text.split()
 
 
