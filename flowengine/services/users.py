@@ -1,8 +1,8 @@
 """Who may authenticate: passwords against the users file, off the loop, with a cap, and slow for those who guess.
 
 Good credentials are remembered for minutes under an HMAC with a key of this process, never as text. An unknown user
-costs what a known one costs. Guessing is throttled for each client and for each user; clients that a user has used before
-are not locked out by what others guess.
+costs what a known one costs. Guessing is throttled for each client and for each user; where a user has been before,
+nobody else's guesses lock him out.
 """
 
 import asyncio
