@@ -1,10 +1,10 @@
 """Reading and changing header fields. Reading sees the message as received, changes show in what leaves."""
 
-from flowengine.language.functions import Text, builtin
+from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.values import from_bytes, from_text, to_bytes
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceField
-from flowengine.mail.encoded_words import encode, fold
+from flowengine.mail.encoded_words import written
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 from flowengine.runtime.phases import Phase
@@ -39,7 +39,7 @@ def get_headers(run: Run, name: str | bool, decode: bool = True) -> list[str]:
 
 
 def _shown(field: Field, decode: bool) -> str:
-    return from_text(field.text) if decode else from_bytes(field.unfolded)
+    return from_text(field.text if decode else field.undecoded)
 
 
 @builtin(Phase.DATA, name="AddHeader")
@@ -136,7 +136,5 @@ def _name(name: str) -> str:
 
 def _value(name: str, value: str, refold: bool) -> str:
     """A flow's value as field text. A line break that a flow put in is a fold, never a new field."""
-    text: Text = Text(to_bytes(value).decode("utf-8", "surrogateescape"))
-    if refold:
-        return fold(encode(" ".join(text.split("\r\n")).replace("\r", " ").replace("\n", " ")), name, COLUMNS)
-    return text
+    text = to_bytes(value).decode("utf-8", "surrogateescape")
+    return written(name, text, columns=COLUMNS) if refold else written(name, text, encoded=False, columns=None)

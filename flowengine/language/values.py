@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NewType, Protocol
 
+from flowengine.language.problems import FlowError
+
 MAX_EXACT = 2**53  # beyond it a double no longer holds every whole number
 
 Text = NewType("Text", str)
@@ -91,14 +93,24 @@ class Array(dict[Any, Any]):
 
 
 class Function:
-    """A function as a value: named, anonymous, a builtin or a method bound to its object."""
+    """A function as a value: named, anonymous, a builtin or a method bound to its object.
 
-    __slots__ = ("call", "name")
+    least, most: how many arguments it takes; most is None when there is no end or `call` checks itself.
+    """
 
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
-        self.name, self.call = name, call
+    __slots__ = ("call", "least", "most", "name")
+
+    def __init__(self, name: str, call: Callable[..., Any], least: int = 0, most: int | None = None) -> None:
+        self.name, self.call, self.least, self.most = name, call, least, most
 
     def __call__(self, *arguments: Any) -> Any:
+        given = len(arguments)
+        if given < self.least or (self.most is not None and given > self.most):
+            takes = f"at least {self.least}" if self.most is None else f"{self.least}"
+            if self.most not in (None, self.least):
+                takes += f" to {self.most}"
+            name = self.name or "the function"
+            raise FlowError(f"{name} takes {takes} argument{'' if takes[-2:] in ('1', ' 1') else 's'}, got {given}")
         return self.call(*arguments)
 
     def __repr__(self) -> str:

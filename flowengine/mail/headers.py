@@ -142,11 +142,12 @@ def key_of(name: str | bytes) -> bytes:
 # Names repeat from message to message; knowing them saves a regular expression and a lower() a line. Others are
 # learned up to a limit; the usual ones are there from the start, so that nobody can crowd them out.
 _USUAL = (
-    b"Received Return-Path Delivered-To DKIM-Signature ARC-Seal ARC-Message-Signature ARC-Authentication-Results"
-    b" Authentication-Results Received-SPF From Sender Reply-To To Cc Bcc Subject Date Message-ID Message-Id"
-    b" In-Reply-To References MIME-Version Mime-Version Content-Type Content-Transfer-Encoding Content-Language"
-    b" Content-Disposition List-Id List-Unsubscribe List-Unsubscribe-Post List-Post List-Help List-Archive Precedence Auto-Submitted"
-    b" Feedback-ID User-Agent X-Mailer X-Received X-Originating-IP X-Priority Thread-Topic Thread-Index"
+    b"Received Return-Path Delivered-To DKIM-Signature ARC-Seal ARC-Message-Signature"
+    b" ARC-Authentication-Results Authentication-Results Received-SPF From Sender Reply-To To Cc Bcc"
+    b" Subject Date Message-ID Message-Id In-Reply-To References MIME-Version Mime-Version Content-Type"
+    b" Content-Transfer-Encoding Content-Language Content-Disposition List-Id List-Unsubscribe"
+    b" List-Unsubscribe-Post List-Post List-Help List-Archive Precedence Auto-Submitted Feedback-ID"
+    b" User-Agent X-Mailer X-Received X-Originating-IP X-Priority Thread-Topic Thread-Index"
 )
 _KNOWN: dict[bytes, bytes] = {name: name.lower() for name in _USUAL.split()}
 _KNOWN_LIMIT = 2000

@@ -97,6 +97,18 @@ def test_the_fields_are_in_the_fixed_order_above_dkim() -> None:
     assert max(len(line) for field in message.fields[:4] for line in field.raw.split(b"\r\n")) <= 80
 
 
+def test_a_message_signature_leaves_arc_fields_and_results_out() -> None:
+    data = b"Authentication-Results: mx.example.net; spf=pass\r\n" + chained(1)
+    message = arc.seal(Message(data), replace(RSA, headers=()), judged(data), RESULTS, now=NOW)
+    assert b"h=subject:to:from:from;" in message.fields[1].value
+    assert judged(message.render()).status == "pass"
+
+
+def test_a_seal_has_a_size() -> None:
+    data = chained(1).replace(b"ARC-Seal: i=1;", b"ARC-Seal: i=1; n=" + b"x" * 65_536 + b";")
+    assert (judged(data).status, judged(data).reason) == ("fail", "seal 1: the ARC-Seal is too long")
+
+
 def test_an_identity_is_for_dkim_alone() -> None:
     message = arc.seal(Message(MAIL), replace(RSA, identity="@example.org"), ChainResult("none"), RESULTS, now=NOW)
     assert judged(message.render()).status == "pass"

@@ -168,7 +168,7 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"algorithm": "ed25519-sha256"}, {"algorithm": "rsa-md5"}, {"headers": ("to",), "oversign_headers": ()},
         {"headers": ("a b",)}, {"additional_headers": ("a:b",)}, {"additional_headers": ("a;b",)},
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
-        {"profile": "other"},
+        {"profile": "other"}, {"domain": "\u2488.example"}, {"body_length": -1, "allow_body_length": True},
         {"arc": 0}, {"arc": 1, "identity": "@example.org"},
         {"arc": 51},
         {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
@@ -362,6 +362,17 @@ def test_what_is_no_key_is_refused_with_a_reason(text: str | bytes, reason: str)
     with pytest.raises(MailError, match=reason) as caught:
         PrivateKey.parse(text)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus", "reason"),
+    [(2**64 + 1, 2**1023 + 1, "exponent"), (65537, 2**8192 + 1, "too long")],
+)
+def test_keys_that_would_be_slow_are_refused(exponent: int, modulus: int, reason: str) -> None:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(MailError, match=reason):
+        PublicKey.parse("rsa", der)
 
 
 @pytest.mark.parametrize(

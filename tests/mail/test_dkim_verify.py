@@ -367,6 +367,11 @@ def test_hostile_signatures_cost_linear_time(value: bytes) -> None:
     assert only(b"DKIM-Signature: " + value + b"\r\n" + MAIL).result == "permerror"
 
 
+def test_a_signature_field_has_a_size() -> None:
+    result = only(SIGNED.replace(b"v=1;", b"v=1; n=" + b"x" * 65_536 + b";"))
+    assert (result.result, result.reason) == ("permerror", "the signature field is too long")
+
+
 def test_tag_lists_keep_inner_white_space() -> None:
     assert parse_tags(b" a = b c ;\r\n d=;") == {"a": b"b c", "d": b""}
     for wrong in (b"a", b"=b", b"a=1;a=2", b"1a=b", b"a=1;;b=2", b"", b"a b=c"):

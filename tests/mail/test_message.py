@@ -74,6 +74,7 @@ def test_where_header_ends_and_body_begins(data: bytes, names: list[bytes], body
     message = Message(data)
     assert [field.key for field in message.headers] == names
     assert bytes(message.body) == body
+    assert message.body.size == len(body)
     assert message.render() == data
 
 
@@ -113,6 +114,19 @@ def test_edits_apply_in_order_to_the_list_as_it_stood() -> None:
         {"edit": "replace", "index": 1, "name": "Subject", "value": "new"},
         {"edit": "insert", "index": 99, "name": "X-C", "value": "end"},
     ]
+
+
+def test_editions_of_one_message_are_equal_by_their_edits() -> None:
+    message = Message(PLAIN)
+    first, second = (message.edit(InsertField(0, "X-A", "1")) for _ in range(2))
+    assert first == second
+    assert len({message, first, second, message.original}) == 2
+    assert first != message
+    assert message != Message(PLAIN)
+    assert message != PLAIN
+    assert message.size == len(PLAIN)
+    assert repr(first) == f"Message({len(PLAIN)} octets, 1 edits)"
+    assert repr(message.headers) == "Headers(From, Subject, X-A, subject)"
 
 
 def test_a_new_body_replaces_the_old_one() -> None:
