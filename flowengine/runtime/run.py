@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 from flowengine.language.budget import Budget
 from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
-from flowengine.language.program import Program
-from flowengine.language.secrecy import shown
+from flowengine.language.compiler import Program
+from flowengine.language.texts import shown
 from flowengine.language.values import Value
 from flowengine.mail.dkim import Seal
 from flowengine.mail.edits import Edit
@@ -113,7 +113,9 @@ class Run:
         self.metadata: dict[str, str] = dict(transaction.metadata)
         self.notes = Notes()
         limits = self.settings.limits
-        self.budget = Budget(steps=limits.script_steps, depth=limits.script_depth, value_size=limits.script_value_size)
+        clock = services.clock.monotonic
+        deadline = clock() + limits.script_time
+        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline)
         self._place = Place()
         self._size = 0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, to_text
 from flowengine.mail.dkim import Seal
 from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply

@@ -10,7 +10,7 @@ from typing import Literal, TextIO
 
 import structlog
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Secret, to_text
 from flowengine.runtime.services import Level
 

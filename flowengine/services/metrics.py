@@ -11,6 +11,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
+    "dns_seconds": ((), "Time spent waiting for DNS servers."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),
     "deliveries": (
         ("result", "transport"),
@@ -32,7 +33,8 @@ class Metrics:
 
     def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter. Raises KeyError for one that is not declared."""
-        self._counters[name].labels(**labels).inc(amount)
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
 
     def text(self) -> bytes:
         """The counters in Prometheus' text form."""
