@@ -16,7 +16,10 @@ from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
 from flowengine.runtime.services import Clock, Log
+from flowengine.services.clock import SystemClock
+from flowengine.services.config.model import Config
 from flowengine.services.config.problems import ConfigError
+from flowengine.services.log import Silence
 from flowengine.services.passwords import STRENGTH, Hash, prepared
 from flowengine.services.rates import MemoryRates
 from flowengine.services.users_file import folded, read_users
@@ -127,6 +130,12 @@ class PasswordChecker:
             costs = Counter((one.cost, one.blocks, one.lanes) for one in self._users.values()).most_common(1)
             if costs:
                 self._nobody = Hash(*costs[0][0], os.urandom(16), bytes(32))
+
+
+def open_users(config: Config, path: Path, log: Log | None = None, clock: Clock | None = None) -> PasswordChecker:
+    """The checker of a listener's users file; listeners with one file best share it. Raises ConfigError."""
+    read_users(path)
+    return PasswordChecker(path, config.limits.password_checks, clock or SystemClock(), log or Silence())
 
 
 def _version(path: Path) -> tuple[int, ...]:
