@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowengine.services import users as users_module
-from flowengine.services.config import ConfigError
+from flowengine.services.config import ConfigError, parse
 from flowengine.services.fakes import FakeClock, FakeLog
 from flowengine.services.passwords import STRENGTH, Hash, hash_password
-from flowengine.services.users import PasswordChecker
+from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.users_file import add_user, read_users, remove_user
 
 pytestmark = pytest.mark.anyio
@@ -306,6 +306,15 @@ async def test_a_file_that_appears_later_is_seen(tmp_path: Path) -> None:
     add_user(world.path, "alice", "right")
     world.clock.moment += 2
     assert await world.tries("alice", "right") is True
+
+
+async def test_a_listeners_file_is_opened_and_a_broken_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "users.toml"
+    add_user(path, "alice", "right")
+    assert await open_users(parse("", files=False), path).verify("alice", "right", "192.0.2.1") is True
+    path.write_text("broken")
+    with pytest.raises(ConfigError, match="not a users file"):
+        open_users(parse("", files=False), path)
 
 
 async def test_who_goes_away_does_no_harm(world: World) -> None:

@@ -14,11 +14,12 @@ from pathlib import Path
 from flowengine.language.problems import Problem, Span
 from flowengine.mail.names import to_ascii
 from flowengine.services import resources
+from flowengine.services.config.files import check_files
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError, Problems
 from flowengine.services.config.reading import Reader
-from flowengine.services.config.rules import check_files, check_rules
+from flowengine.services.config.rules import check_rules
 from flowengine.services.config.values import LOCALHOST, HostName
 
 DEFAULT_NAME = "flowengine.toml"
