@@ -324,3 +324,15 @@ async def test_who_goes_away_does_no_harm(world: World) -> None:
     first.cancel()
     assert await second is True
     world.checker.close()
+
+
+async def test_who_goes_away_during_the_check_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    verifies = Hash.verifies
+    monkeypatch.setattr(Hash, "verifies", lambda stored, password: gate.wait(5) and verifies(stored, password))
+    first, second = (asyncio.create_task(world.tries("alice", "right")) for _ in range(2))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await second is True
