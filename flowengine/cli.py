@@ -563,7 +563,8 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
     \b
         flowengine users add alice@example.net
     """
-    from flowengine.services.users import UsersFileError, add_user
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import add_user
 
     path = _users_file(config_path, file)
     if password_stdin:
@@ -574,7 +575,7 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
         fail(USAGE, "the password is empty")
     try:
         added = add_user(path, name, password)
-    except UsersFileError as error:
+    except (ConfigError, ValueError) as error:
         fail(USAGE, str(error))
         raise
     click.echo(f"{'added' if added else 'changed'} {name} in {path}")
@@ -589,12 +590,13 @@ def users_remove(name: str, config_path: Path | None, file: Path | None) -> None
     \b
         flowengine users remove alice@example.net
     """
-    from flowengine.services.users import UsersFileError, remove_user
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import remove_user
 
     path = _users_file(config_path, file)
     try:
         removed = remove_user(path, name)
-    except UsersFileError as error:
+    except ConfigError as error:
         fail(USAGE, str(error))
         raise
     if not removed:
@@ -611,12 +613,13 @@ def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> No
     \b
         flowengine users list
     """
-    from flowengine.services.users import UsersFileError, list_users
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import read_users
 
     path = _users_file(config_path, file)
     try:
-        names = list_users(path)
-    except UsersFileError as error:
+        names = sorted(read_users(path))
+    except ConfigError as error:
         fail(USAGE, str(error))
         raise
     if as_json:
