@@ -321,17 +321,16 @@ def reference(name: str | None) -> None:
     from flowengine.builtins.vocabulary import vocabulary
     from flowengine.servers import reference as pages
     from flowengine.services import resources
-    from flowengine.services.config.documents import option_page, option_names
 
     words, stdlib = vocabulary(), resources.find("stdlib")
     if name is None:
         click.echo("\n".join(pages.names(words, stdlib)))
         return
-    found = pages.pages(name, words, stdlib) or option_page(name)
+    found = pages.pages(name, words, stdlib) or pages.option_pages(name)
     if found:
         click.echo("\n".join(found), nl=False)
         return
-    near = difflib.get_close_matches(name, [*pages.names(words, stdlib), *option_names()], 3)
+    near = difflib.get_close_matches(name, pages.names(words, stdlib), 3)
     fail(NO, f"nothing is called {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
 
 

@@ -56,15 +56,17 @@ class Compiler:
         return list(dict.fromkeys(found))
 
     def check_config(self) -> list[Problem]:
-        """Everything that is wrong with the flows of the configuration."""
+        """Everything that is wrong with the configuration's flows, after what is unwise in the configuration itself."""
         flows: dict[tuple[Path, str], None] = {}
         for listener in self.config.listeners.values():
             for phase, path in (
                 *listener.flows.items(),
                 *(row for route in listener.routes for row in route.flows.items()),
             ):
-                flows[path, phase] = None
-        return [problem for path, phase in flows for problem in self.check_all([path], phase)]
+                if phase in self.vocabulary.phases:
+                    flows[path, phase] = None
+        found = [*self.config.warnings, *(one for path, phase in flows for one in self.check_all([path], phase))]
+        return list(dict.fromkeys(found))
 
     def policy(self, name: str, listener: "Listener") -> Policy:
         """What a listener allows, with its flows compiled. Raises FlowProblems with those of all its flows."""
