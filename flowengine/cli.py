@@ -44,7 +44,9 @@ def show(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def load(config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True) -> "Config":
+def load(
+    config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True
+) -> "Config":
     """The configuration, or exit 2 with everything that is wrong with it.
 
     dns, api_url: what the options say in place of the file. files: the files it names must be there and safe.
@@ -192,9 +194,9 @@ def run(flow: Path, message: str, **options: Any) -> None:
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
     from flowengine.servers.compiling import Compiler
-    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit, play
     from flowengine.servers.printing import play_document, play_text
+    from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     compiler = Compiler(config)
@@ -243,9 +245,9 @@ def verify(message: str, **options: Any) -> None:
     """
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
-    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit
     from flowengine.servers.verifying import verify_message, verify_text
+    from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     received = Message(read_message(message))
@@ -382,7 +384,9 @@ def keys_new(
         return
     click.echo(f"made {path}: {key.kind} {key.bits}, {key.fingerprint}")
     if configured is None:
-        click.echo(f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}")
+        click.echo(
+            f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}"
+        )
     if selector and domain:
         click.echo(_zone(key, selector, domain))
 
@@ -463,8 +467,8 @@ def keys_check(
         flowengine keys check example --selector s1 --domain example.net
     """
     from flowengine.mail.dns import DNSUnavailable
-    from flowengine.services.outside import services_for
     from flowengine.services.key_checks import check_record, self_test
+    from flowengine.services.outside import services_for
 
     one = _configured(name, config_path)
     selector, domain = _place(one, selector, domain)
@@ -521,7 +525,9 @@ def _place(one: Any, selector: str | None, domain: str | None) -> tuple[str, str
     return str(selector), str(domain)
 
 
-def _about_key(name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None) -> dict[str, Any]:
+def _about_key(
+    name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None
+) -> dict[str, Any]:
     place = None if path is None else str(path)
     return {"name": name, "type": key.kind, "bits": key.bits, "fingerprint": key.fingerprint, "file": place,
             "selector": selector, "domain": domain}  # fmt: skip
@@ -634,5 +640,8 @@ def _users_file(config_path: Path | None, file: Path | None) -> Path:
     config = load(config_path, files=False)
     files = {listener.users for listener in config.listeners.values() if listener.users is not None}
     if len(files) != 1:
-        fail(USAGE, "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""))
+        fail(
+            USAGE,
+            "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""),
+        )
     return files.pop()

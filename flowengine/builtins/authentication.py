@@ -117,7 +117,7 @@ async def dkim_sdid(
         DKIMSDID();  // ["example.org"=>"pass"]
     """
     wanted = {names.to_ascii(to_text(domain)) or to_text(domain).lower() for domain in domains}
-    usual = signature_limit == 5 and dns_function is None  # noqa: PLR2004  # the evaluation's own limit
+    usual = signature_limit == 5 and dns_function is None  # the evaluation's own limit
     try:
         async with asyncio.timeout(max(0.0, timeout)):
             if usual:

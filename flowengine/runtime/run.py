@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from flowengine.language.budget import Budget
+from flowengine.language.compiler import Program
 from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
-from flowengine.language.compiler import Program
 from flowengine.language.texts import shown
 from flowengine.language.values import Value
 from flowengine.mail.dkim import Seal
@@ -118,7 +118,9 @@ class Run:
         self.started = clock()
         """When the run began, in seconds of the monotonic clock."""
         deadline = self.started + limits.script_time
-        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline)
+        self.budget = Budget(
+            limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline
+        )
         self._place = Place()
         self._size = 0
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text, to_text
+from flowengine.language.values import Array, Secret, Value, from_text
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message

@@ -11,7 +11,7 @@ from flowengine.runtime.session import Session
 from flowengine.runtime.visit import Client
 from flowengine.servers.engine import Engine
 from flowengine.servers.smtp import door
-from flowengine.servers.smtp.listener import ListenError, Listener, Server, loop_factory
+from flowengine.servers.smtp.listener import Listener, ListenError, Server, loop_factory
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config

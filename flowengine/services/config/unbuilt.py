@@ -35,8 +35,6 @@ def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
         yield "protocol", f"the {listener.protocol} door"
     if listener.tls is not None:
         yield "tls", "STARTTLS and implicit TLS"
-    if listener.delivery == "queue":
-        yield "delivery", "the queue"
     for key in ("xclient", "xforward", "proxy"):
         if getattr(listener, key):
             yield key, key.upper()
