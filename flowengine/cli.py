@@ -1,6 +1,7 @@
 """The command line: every verb of `flowengine`, put together from the house below.
 
-Exit codes: 0 good, 1 the answer is no or a flow has problems, 2 wrong usage or configuration, 3 the outside world failed.
+Exit codes: 0 good, 1 the answer is no or a flow has problems, 2 wrong usage or configuration, 3 the outside world
+failed.
 Errors go to stderr; with --json one document goes to stdout and nothing else.
 """
 
@@ -23,7 +24,7 @@ GOOD, NO, USAGE, WORLD = 0, 1, 2, 3
 F = TypeVar("F", bound=Callable[..., Any])
 
 config_option = click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
-                             help="Configuration; default flowengine.toml in this directory, else the embedded one.")  # fmt: skip
+                             help="Configuration; default: flowengine.toml here, else the embedded one.")  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
@@ -153,7 +154,7 @@ def visit_options(command: F) -> F:
     for option in reversed([
         click.option("--client-ip", default="", metavar="IP", help="The client's address; without it SPF is none."),
         click.option("--helo", default="", metavar="NAME", help="The client's HELO name."),
-        click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, else From."),
+        click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, From."),
         click.option("--rcpt-to", multiple=True, metavar="ADDR", help="A recipient, repeatable; default: To."),
         click.option("--auth-user", metavar="NAME", help="The user who authenticated."),
         click.option("--phase", default="data", show_default=True, help="The phase the flow speaks in."),
@@ -385,7 +386,8 @@ def keys_new(
     click.echo(f"made {path}: {key.kind} {key.bits}, {key.fingerprint}")
     if configured is None:
         click.echo(
-            f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}"
+            f"flows know it as pki:{name}; to give it a selector and a domain, write into the configuration:\n"
+            f"    [pki.{name}]\n    file = {json.dumps(str(path))}"
         )
     if selector and domain:
         click.echo(_zone(key, selector, domain))

@@ -126,8 +126,7 @@ async def dkim_sdid(
                 resolver = _resolver(run, dns_function)
                 results = await dkim.verify(run.original, resolver, now=run.now(), limit=max(0, signature_limit))
     except TimeoutError:
-        signatures = [dkim.parse_signature(field.value) for field in run.original.headers.all("dkim-signature")]
-        return Array({from_text(one.domain): "temperror" for one in signatures})
+        return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
     for place, one in enumerate(results):
         domain = from_text(one.domain)

@@ -82,9 +82,9 @@ class Run:
     """The run as builtins see it, and the host of its compiled flow."""
 
     __slots__ = (
-        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes", "phase",
-        "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction", "variables",
-        "world",
+        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes",
+        "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction",
+        "variables", "world",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +108,7 @@ class Run:
         self.phase = phase
         self.row: PhaseRow = PHASES[phase]
         self.arguments: Mapping[str, Value] = arguments or {}
-        self.variables = self.row.variables(self)
+        self.variables: object = self.row.variables(self)
         self.actions: list[Action] = []
         self.seals: tuple[Seal, ...] = ()
         self.metadata: dict[str, str] = dict(transaction.metadata)

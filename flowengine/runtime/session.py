@@ -180,7 +180,7 @@ class Session:
             run = Run(self._services, self.connection, Phase.EOD, transaction, message=message)
             results.append(await carry_out(self.policy.flows[Phase.EOD], run, self._runner))
         else:
-            view = message
+            view: Message | None = message
             for number, recipient in enumerate(transaction.recipients):
                 transaction.actionid += 1 if number else 0
                 run = Run(self._services, self.connection, Phase.DATA, transaction, recipient, view)

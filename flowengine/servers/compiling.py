@@ -5,7 +5,7 @@ One `Compiler` knows the vocabulary, the script root and the stdlib; servers, `c
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowengine.builtins.vocabulary import vocabulary
 from flowengine.language.compiler import Program, check, compile_flow
@@ -72,7 +72,7 @@ class Compiler:
         """What a listener allows, with its flows compiled. Raises FlowProblems with those of all its flows."""
         problems: list[Problem] = []
 
-        def programs(flows: Mapping[str, Path]) -> dict[str, Program]:
+        def programs(flows: Mapping[Any, Path]) -> dict[str, Program]:
             compiled: dict[str, Program] = {}
             for phase, path in flows.items():
                 try:
@@ -90,6 +90,7 @@ class Compiler:
             recipient_domains=tuple(listener.recipient_domains),
             relay_from=tuple(listener.relay_from),
             require_auth=listener.require_auth,
+            takes_all=self.config.takes_all(listener),
             max_recipients=limits.recipients,
             max_hops=limits.hops,
             max_header_fields=limits.header_count,
