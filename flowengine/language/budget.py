@@ -6,6 +6,7 @@ slices, and between two slices the deadline is looked at, so that a flow that on
 
 from collections.abc import Callable, Sized
 from time import monotonic
+from typing import Protocol
 
 from flowengine.language.problems import BudgetExceeded
 
@@ -86,3 +87,13 @@ class Budget:
     def leave(self) -> None:
         """Back from a recursive call."""
         self.depth += 1
+
+
+class Running(Protocol):
+    """What operators and library code need of a run."""
+
+    budget: Budget
+
+    def warn(self, message: str) -> None:
+        """Note something odd for the flow's author."""
+        ...
