@@ -1,0 +1,5 @@
+"""wip"""
+
+from tests.interop.checks import Peer
+
+PEER = Peer("curl")
