@@ -44,15 +44,23 @@ def show(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def load(config_path: Path | None, dns: str | None = None, api_url: str | None = None) -> "Config":
-    """The configuration, or exit 2 with everything that is wrong with it."""
-    from flowengine.services.config import ConfigError, load_config
+def load(config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True) -> "Config":
+    """The configuration, or exit 2 with everything that is wrong with it.
+
+    dns, api_url: what the options say in place of the file. files: the files it names must be there and safe.
+    """
+    from flowengine.services.config import ConfigError, NameServer
+    from flowengine.services.config import load as read
 
     try:
-        config = load_config(config_path)
-        return config.with_options(dns=dns, api_url=api_url) if dns or api_url else config
+        config = read(config_path, files=files)
     except ConfigError as error:
         fail(USAGE, str(error))
+        raise
+    try:
+        return config.with_options(NameServer.parse(dns) if dns else None, api_url)
+    except ValueError as error:
+        fail(USAGE, f"--dns: {error}")
         raise
 
 
@@ -241,7 +249,12 @@ def verify(message: str, **options: Any) -> None:
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     received = Message(read_message(message))
-    visit = Visit(client_ip=options["client_ip"], helo=options["helo"], mail_from=options["mail_from"], recipients=options["rcpt_to"])
+    visit = Visit(
+        client_ip=options["client_ip"],
+        helo=options["helo"],
+        mail_from=options["mail_from"],
+        recipients=options["rcpt_to"],
+    )
     try:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
@@ -280,9 +293,344 @@ def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[
         raise
     failed = [result for result in results if not result.passed]
     if as_json:
-        show({"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]})
+        show(
+            {"passed": len(results) - len(failed), "failed": len(failed), "cases": [one.document() for one in results]}
+        )
     else:
         for result in failed:
             click.echo(f"{result.case}: {result.title}\n{result.difference}")
         click.echo(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     raise SystemExit(NO if failed else GOOD)
+
+
+# -- reference --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("name", required=False)
+def reference(name: str | None) -> None:
+    """Show the page of NAME: a builtin, a $variable, a function of the stdlib, a configuration key.
+
+    \b
+        flowengine reference DKIMSign
+        flowengine reference '$senderdomain'
+        flowengine reference listeners.inbound
+    """
+    import difflib
+
+    from flowengine.builtins.vocabulary import vocabulary
+    from flowengine.servers import reference as pages
+    from flowengine.services import resources
+    from flowengine.services.config.documents import option_page, option_names
+
+    words, stdlib = vocabulary(), resources.find("stdlib")
+    if name is None:
+        click.echo("\n".join(pages.names(words, stdlib)))
+        return
+    found = pages.pages(name, words, stdlib) or option_page(name)
+    if found:
+        click.echo("\n".join(found), nl=False)
+        return
+    near = difflib.get_close_matches(name, [*pages.names(words, stdlib), *option_names()], 3)
+    fail(NO, f"nothing is called {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
+
+
+# -- keys -------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def keys() -> None:
+    """Private keys and their DNS records."""
+
+
+@keys.command("new")
+@click.argument("name")
+@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519"]), default="rsa", show_default=True)
+@click.option("--bits", type=int, default=2048, show_default=True, help="Size of an RSA key: 2048, 3072 or 4096.")
+@click.option("--selector", metavar="S", help="Selector of the record that is printed.")
+@click.option("--domain", metavar="D", help="Domain of the record that is printed.")
+@config_option
+@json_option
+def keys_new(
+    name: str, kind: Any, bits: int, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Make the private key NAME (mode 600) and print the DNS record that publishes it.
+
+    The key goes where [pki.NAME] says, else into the storage directory, where `pki:NAME` finds it once the
+    configuration has [pki.NAME].
+
+    \b
+        flowengine keys new example --selector s1 --domain example.net
+    """
+    from flowengine.mail.errors import MailError
+    from flowengine.services.keys import KeyFileError, kept_path, new_key
+
+    config = load(config_path, files=False)
+    configured = config.pki.get(name)
+    path = configured.file if configured and configured.file else kept_path(config, name)
+    try:
+        key = new_key(path, kind, bits)
+    except (KeyFileError, MailError) as error:
+        fail(USAGE, str(error))
+        raise
+    about = _about_key(name, key, path)
+    selector = selector or (configured.selector if configured else None)
+    domain = domain or (configured.domain if configured else None)
+    if selector and domain:
+        about["record"] = _record(key, selector, domain)
+    if as_json:
+        show(about)
+        return
+    click.echo(f"made {path}: {key.kind} {key.bits}, {key.fingerprint}")
+    if configured is None:
+        click.echo(f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}")
+    if selector and domain:
+        click.echo(_zone(key, selector, domain))
+
+
+@keys.command("list")
+@config_option
+@json_option
+def keys_list(config_path: Path | None, as_json: bool) -> None:
+    """List the keys of the configuration.
+
+    \b
+        flowengine keys list
+    """
+    ring = _ring(config_path)
+    listed = [_about_key(one.name, one.key, one.path, one.selector, one.domain) for one in ring.values()]
+    if as_json:
+        show({"keys": listed})
+        return
+    for one in listed:
+        place = f"{one['selector']}._domainkey.{one['domain']}" if one["selector"] and one["domain"] else ""
+        click.echo(f"{one['name']}  {one['type']} {one['bits']}  {one['fingerprint']}  {place}".rstrip())
+
+
+@keys.command("show")
+@click.argument("name")
+@config_option
+@json_option
+def keys_show(name: str, config_path: Path | None, as_json: bool) -> None:
+    """Show what may be shown of the key NAME: type, size, fingerprint, place. Never the key.
+
+    \b
+        flowengine keys show example
+    """
+    one = _configured(name, config_path)
+    about = _about_key(one.name, one.key, one.path, one.selector, one.domain)
+    if as_json:
+        show(about)
+        return
+    for word, value in about.items():
+        click.echo(f"{word:<12} {value if value is not None else '-'}")
+
+
+@keys.command("record")
+@click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
+@config_option
+@json_option
+def keys_record(name: str, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool) -> None:
+    """Print the DNS record that publishes the key NAME, ready for a zone file.
+
+    \b
+        flowengine keys record example --selector s1 --domain example.net
+    """
+    one = _configured(name, config_path)
+    selector, domain = _place(one, selector, domain)
+    if as_json:
+        show(_record(one.key, selector, domain))
+    else:
+        click.echo(_zone(one.key, selector, domain))
+
+
+@keys.command("check")
+@click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
+@click.option("--dns", metavar="HOST:PORT", help="Ask this server instead of [dns] servers.")
+@config_option
+@json_option
+def keys_check(
+    name: str, selector: str | None, domain: str | None, dns: str | None, config_path: Path | None, as_json: bool
+) -> None:
+    """Compare the key NAME with what DNS publishes, and let dkimpy verify a signature of it.
+
+    Exit 0 when mail signed with it verifies, 1 when not, 3 when DNS does not answer.
+
+    \b
+        flowengine keys check example --selector s1 --domain example.net
+    """
+    from flowengine.mail.dns import DNSUnavailable
+    from flowengine.servers.engine import services_for
+    from flowengine.services.key_checks import check_record, self_test
+
+    one = _configured(name, config_path)
+    selector, domain = _place(one, selector, domain)
+    config = load(config_path, dns)
+
+    async def ask() -> Any:
+        return await check_record(one.key, selector, domain, services_for(config, quiet=True).dns)
+
+    try:
+        found = asyncio.run(ask())
+    except DNSUnavailable as error:
+        fail(WORLD, f"DNS gives no answer: {error}")
+        raise
+    second = self_test(one.key, selector, domain)
+    good = not found.problems and second.result != "refused"
+    if as_json:
+        show({"name": found.name, "good": good, "published": list(found.published), "problems": list(found.problems),
+              "notes": list(found.notes), "secure": found.secure, "dkimpy": second.result})  # fmt: skip
+    else:
+        click.echo(f"{found.name}: {'good' if good else 'NOT good'}")
+        for problem in found.problems:
+            click.echo(f"  problem: {problem}")
+        for note in found.notes:
+            click.echo(f"  note: {note}")
+        click.echo(f"  dkimpy: signature {second.result}{': ' + second.reason if second.reason else ''}")
+        if found.problems:
+            click.echo(f"publish this record:\n{_zone(one.key, selector, domain)}")
+    raise SystemExit(GOOD if good else NO)
+
+
+def _ring(config_path: Path | None) -> Any:
+    from flowengine.services.config import ConfigError
+    from flowengine.services.keys import open_keys
+
+    try:
+        return open_keys(load(config_path), make=False).configured
+    except ConfigError as error:
+        fail(USAGE, str(error))
+
+
+def _configured(name: str, config_path: Path | None) -> Any:
+    ring = _ring(config_path)
+    name = name.removeprefix("pki:")
+    if name not in ring:
+        known = f"known: {', '.join(sorted(ring))}" if ring else "there is none yet; make one with flowengine keys new"
+        fail(USAGE, f"there is no key {name}; {known}")
+    return ring[name]
+
+
+def _place(one: Any, selector: str | None, domain: str | None) -> tuple[str, str]:
+    selector, domain = selector or one.selector, domain or one.domain
+    if not selector or not domain:
+        fail(USAGE, f"name --selector and --domain, or write them into [pki.{one.name}]")
+    return str(selector), str(domain)
+
+
+def _about_key(name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None) -> dict[str, Any]:
+    place = None if path is None else str(path)
+    return {"name": name, "type": key.kind, "bits": key.bits, "fingerprint": key.fingerprint, "file": place,
+            "selector": selector, "domain": domain}  # fmt: skip
+
+
+def _record(key: Any, selector: str, domain: str) -> dict[str, str]:
+    return {"name": f"{selector}._domainkey.{domain}", "type": "TXT", "value": key.record()}
+
+
+def _zone(key: Any, selector: str, domain: str) -> str:
+    from flowengine.services.key_checks import zone_lines
+
+    return zone_lines(key, selector, domain)
+
+
+# -- users ------------------------------------------------------------------------------------------------------------
+
+
+@main.group()
+def users() -> None:
+    """The users file: names and password hashes (scrypt)."""
+
+
+def users_options(command: F) -> F:
+    """The options of every `users` command."""
+    file = click.option("--file", "file", type=click.Path(path_type=Path), metavar="FILE",
+                        help="The users file; default: that of the only listener that has one.")  # fmt: skip
+    return config_option(file(command))
+
+
+@users.command("add")
+@click.argument("name")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@users_options
+def users_add(name: str, password_stdin: bool, config_path: Path | None, file: Path | None) -> None:
+    """Add the user NAME, or give NAME another password.
+
+    \b
+        flowengine users add alice@example.net
+    """
+    from flowengine.services.users import UsersFileError, add_user
+
+    path = _users_file(config_path, file)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if not password:
+        fail(USAGE, "the password is empty")
+    try:
+        added = add_user(path, name, password)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    click.echo(f"{'added' if added else 'changed'} {name} in {path}")
+
+
+@users.command("remove")
+@click.argument("name")
+@users_options
+def users_remove(name: str, config_path: Path | None, file: Path | None) -> None:
+    """Remove the user NAME.
+
+    \b
+        flowengine users remove alice@example.net
+    """
+    from flowengine.services.users import UsersFileError, remove_user
+
+    path = _users_file(config_path, file)
+    try:
+        removed = remove_user(path, name)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    if not removed:
+        fail(NO, f"there is no user {name} in {path}")
+    click.echo(f"removed {name} from {path}")
+
+
+@users.command("list")
+@json_option
+@users_options
+def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> None:
+    """List the users.
+
+    \b
+        flowengine users list
+    """
+    from flowengine.services.users import UsersFileError, list_users
+
+    path = _users_file(config_path, file)
+    try:
+        names = list_users(path)
+    except UsersFileError as error:
+        fail(USAGE, str(error))
+        raise
+    if as_json:
+        show({"file": str(path), "users": names})
+    else:
+        for one in names:
+            click.echo(one)
+
+
+def _users_file(config_path: Path | None, file: Path | None) -> Path:
+    if file is not None:
+        return file
+    config = load(config_path, files=False)
+    files = {listener.users for listener in config.listeners.values() if listener.users is not None}
+    if len(files) != 1:
+        fail(USAGE, "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""))
+    return files.pop()

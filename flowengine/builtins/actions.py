@@ -43,7 +43,7 @@ def defer(
 ) -> NoReturn:
     """Refuse for now, so that the client tries again, and end the script. Options as for `Reject`.
 
-        Defer("come back later");  // ends: Defer
+    Defer("come back later");  // ends: Defer
     """
     run.finish(_refusal(run, Defer, reason, disconnect, reply_codes))
 
@@ -163,7 +163,7 @@ def texts(metadata: Mapping[str, Value]) -> dict[str, str]:
 def copy_mail(run: Run, recipient: str | None = None, transportid: str | None = None) -> None:
     """Send one copy on and go on with the script (dialect A).
 
-        CopyMail("archive@example.net");  // none
+    CopyMail("archive@example.net");  // none
     """
     run.act(run.delivery(**_about(run, recipient, transportid, None), done=False))
 
@@ -172,7 +172,7 @@ def copy_mail(run: Run, recipient: str | None = None, transportid: str | None = 
 def direct_deliver(run: Run, recipient: str | None = None, transportid: str | None = None) -> NoReturn:
     """Deliver while the client waits, and end the script (dialect A).
 
-        DirectDeliver();  // ends: Deliver
+    DirectDeliver();  // ends: Deliver
     """
     run.finish(run.delivery(**_about(run, recipient, transportid, None), queue=False))
 
@@ -226,7 +226,7 @@ def quarantine(
 def delete(run: Run) -> NoReturn:
     """Drop the message for this recipient, tell the client that it went well, and end the script.
 
-        Delete();  // ends: Delete
+    Delete();  // ends: Delete
     """
     run.finish(Delete(reply=run.row.reply(Deliver)))
 
@@ -235,7 +235,7 @@ def delete(run: Run) -> NoReturn:
 def done(run: Run) -> NoReturn:
     """End the script for this recipient without a further action. Without any action the message is deferred.
 
-        Done();  // ends: Done
+    Done();  // ends: Done
     """
     run.finish(Done(reply=run.row.reply(Defer)))
 

@@ -46,7 +46,10 @@ async def scan_dmarc(
         ScanDMARC();  // ["example.org"=>"pass"]
     """
     sender = run.transaction.sender.address if domain is None else f"postmaster@{to_text(domain)}" if domain else ""
-    client, name = run.transaction.ip if ip is None else to_text(ip), run.transaction.helo if helo is None else to_text(helo)
+    client, name = (
+        run.transaction.ip if ip is None else to_text(ip),
+        run.transaction.helo if helo is None else to_text(helo),
+    )
     verdict = await evaluation(run).dmarc(client, name, sender)
     if isinstance(verdict, FromRefused):
         run.world.log("info", "dmarc", id=run.message_id, result="permerror", reason=str(verdict))
@@ -264,6 +267,4 @@ async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult:
     sender = to_text(domain)
     if sender and "@" not in sender:
         sender = f"postmaster@{sender}"
-    return await spf.check(
-        to_text(ip), to_text(helo), sender, run.world, receiver=run.settings.hostname, now=run.now()
-    )
+    return await spf.check(to_text(ip), to_text(helo), sender, run.world, receiver=run.settings.hostname, now=run.now())

@@ -1,10 +1,10 @@
 """Reading and changing header fields. Reading sees the message as received, changes show in what leaves."""
 
-from flowengine.language.functions import Text, builtin
+from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.values import from_bytes, from_text, to_bytes
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceField
-from flowengine.mail.encoded_words import encode, fold
+from flowengine.mail.encoded_words import written
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 from flowengine.runtime.phases import Phase
@@ -30,7 +30,7 @@ def get_header(run: Run, name: str, decode: bool = True) -> str:
 def get_headers(run: Run, name: str | bool, decode: bool = True) -> list[str]:
     """The values of all header fields of this name, from top to bottom; of all fields when name is true.
 
-        GetHeaders("X-Absent");  // []
+    GetHeaders("X-Absent");  // []
     """
     headers = run.original.headers
     if isinstance(name, bool):
@@ -39,7 +39,7 @@ def get_headers(run: Run, name: str | bool, decode: bool = True) -> list[str]:
 
 
 def _shown(field: Field, decode: bool) -> str:
-    return from_text(field.text) if decode else from_bytes(field.unfolded)
+    return from_text(field.text if decode else field.undecoded)
 
 
 @builtin(Phase.DATA, name="AddHeader")
@@ -57,7 +57,7 @@ def add_header(run: Run, name: str, value: str, refold: bool = True) -> None:
 def set_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Give all header fields of this name this value, or add one on top. How many were changed.
 
-        SetHeader("Subject", "changed");  // 1
+    SetHeader("Subject", "changed");  // 1
     """
     places = run.mail.fields.places(name)
     if not places:
@@ -72,7 +72,7 @@ def set_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Put text in front of the value of all header fields of this name, or add one. How many were changed.
 
-        PrependHeader("Subject", "[list] ");  // 1
+    PrependHeader("Subject", "[list] ");  // 1
     """
     return _extend(run, name, value, "", refold)
 
@@ -81,7 +81,7 @@ def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 def append_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     """Put text behind the value of all header fields of this name, or add one. How many were changed.
 
-        AppendHeader("Subject", " (external)");  // 1
+    AppendHeader("Subject", " (external)");  // 1
     """
     return _extend(run, name, "", value, refold)
 
@@ -103,7 +103,7 @@ def _extend(run: Run, name: str, before: str, after: str, refold: bool) -> int:
 def delete_header(run: Run, name: str) -> int:
     """Take out all header fields of this name. How many were taken out.
 
-        DelHeader("X-Absent");  // 0
+    DelHeader("X-Absent");  // 0
     """
     places = run.mail.fields.places(name)
     _edit(run, [DeleteField(place) for place in reversed(places)])
@@ -114,7 +114,7 @@ def delete_header(run: Run, name: str) -> int:
 def discard_mail_data_changes(run: Run) -> int:
     """Undo every change to the message that this run has made. How many there were.
 
-        DiscardMailDataChanges();  // 0
+    DiscardMailDataChanges();  // 0
     """
     undone = len(run.mail.edits) - len(run.original.edits)
     run.message = run.original
@@ -136,7 +136,5 @@ def _name(name: str) -> str:
 
 def _value(name: str, value: str, refold: bool) -> str:
     """A flow's value as field text. A line break that a flow put in is a fold, never a new field."""
-    text: Text = Text(to_bytes(value).decode("utf-8", "surrogateescape"))
-    if refold:
-        return fold(encode(" ".join(text.split("\r\n")).replace("\r", " ").replace("\n", " ")), name, COLUMNS)
-    return text
+    text = to_bytes(value).decode("utf-8", "surrogateescape")
+    return written(name, text, columns=COLUMNS) if refold else written(name, text, encoded=False, columns=None)

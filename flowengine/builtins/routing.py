@@ -14,7 +14,7 @@ from flowengine.runtime.run import Run
 def set_sender(run: Run, sender: str | Array) -> str:
     """Change the envelope sender, for all recipients; "" is the null sender. Updates $sender and $senderdomain.
 
-        SetSender("bounces@example.net");  // "bounces@example.net"
+    SetSender("bounces@example.net");  // "bounces@example.net"
     """
     run.transaction.sender = envelope_address(sender)
     return from_text(run.transaction.sender.address)
@@ -24,7 +24,7 @@ def set_sender(run: Run, sender: str | Array) -> str:
 def set_recipient(run: Run, recipient: str | Array) -> str:
     """Change this recipient. Updates $recipient and $recipientdomain.
 
-        SetRecipient("other@example.net");  // "other@example.net"
+    SetRecipient("other@example.net");  // "other@example.net"
     """
     run.recipient.address = envelope_address(recipient)
     return from_text(run.recipient.address.address)
@@ -34,7 +34,7 @@ def set_recipient(run: Run, recipient: str | Array) -> str:
 def set_mail_transport(run: Run, transportid: str) -> None:
     """Send this recipient's message by another transport. Updates $transportid.
 
-        SetMailTransport("local");  // none
+    SetMailTransport("local");  // none
     """
     run.recipient.transportid = known_transport(run, transportid)
 
@@ -43,7 +43,7 @@ def set_mail_transport(run: Run, transportid: str) -> None:
 def set_delayed_deliver(run: Run, seconds: float) -> None:
     """Wait before the first attempt of delivery. Needs the queue: inline delivery answers 451.
 
-        SetDelayedDeliver(60);  // none
+    SetDelayedDeliver(60);  // none
     """
     run.transaction.delay = max(0.0, seconds)
 
@@ -52,7 +52,7 @@ def set_delayed_deliver(run: Run, seconds: float) -> None:
 def set_meta_data(run: Run, metadata: Mapping[str, Value]) -> None:
     """Texts that travel with the message, for this recipient and those after it.
 
-        SetMetaData(["tenant" => "acme"]);  // none
+    SetMetaData(["tenant" => "acme"]);  // none
     """
     run.metadata = texts(metadata)
     run.transaction.metadata = dict(run.metadata)
@@ -62,7 +62,7 @@ def set_meta_data(run: Run, metadata: Mapping[str, Value]) -> None:
 def get_meta_data(run: Run) -> Array:
     """The metadata of the message, [] when there is none.
 
-        GetMetaData();  // []
+    GetMetaData();  // []
     """
     return Array({from_text(name): from_text(value) for name, value in run.metadata.items()})
 
@@ -71,7 +71,7 @@ def get_meta_data(run: Run) -> Array:
 def set_sender_ip(run: Run, ip: str) -> str:
     """Take another address for the client's, in $senderip, SPF and DMARC, for all recipients.
 
-        SetSenderIP("192.0.2.7");  // "192.0.2.7"
+    SetSenderIP("192.0.2.7");  // "192.0.2.7"
     """
     run.transaction.ip = client_address(ip)
     if run.phase == Phase.CONNECT:
@@ -83,7 +83,7 @@ def set_sender_ip(run: Run, ip: str) -> str:
 def set_sender_helo(run: Run, host: str) -> str:
     """Take another name for the client's HELO, in $senderhelo and SPF, for all recipients.
 
-        SetSenderHELO("mx.example.org");  // "mx.example.org"
+    SetSenderHELO("mx.example.org");  // "mx.example.org"
     """
     run.transaction.helo = to_text(host)
     return host
@@ -93,7 +93,7 @@ def set_sender_helo(run: Run, host: str) -> str:
 def set_helo(run: Run, host: str) -> str:
     """Take another name for the client's HELO.
 
-        SetHELO("mx.example.org");  // "mx.example.org"
+    SetHELO("mx.example.org");  // "mx.example.org"
     """
     run.connection.helo = run.transaction.helo = to_text(host)
     return host

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import ModuleType
-from typing import Any, NewType, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from flowengine.language.binding import bind
-
-Text = NewType("Text", str)
-"""A parameter or result that is Unicode text; bytes that are not UTF-8 arrive as U+FFFD."""
+from flowengine.language.values import Text as Text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +44,8 @@ class Builtin:
     final: it ends the script (unless an option says otherwise).
     reveals: its result may be shown even when an argument is secret (hashes, lengths, signatures).
     options_at: the place of the options array among the positional parameters, when that is not the end.
-    open_options: unknown options are passed on rather than refused (maps with free keys).
+    open_options: unknown options are passed on as further keywords rather than refused (maps with free keys).
+    receiver: it is a method; the object comes before everything else.
     """
 
     name: str
@@ -57,6 +56,8 @@ class Builtin:
     reveals: bool = False
     options_at: int | None = None
     deprecated: str = ""
+    open_options: bool = False
+    receiver: bool = False
     takes_run: bool = field(init=False)
     waits: bool = field(init=False)
     parameters: tuple[Parameter, ...] = field(init=False)
@@ -67,9 +68,11 @@ class Builtin:
         hints = typing.get_type_hints(self.function, include_extras=True)
         positional: list[Parameter] = []
         options: dict[str, Parameter] = {}
-        names = list(inspect.signature(self.function).parameters.values())
+        names = list(inspect.signature(self.function).parameters.values())[1 if self.receiver else 0 :]
         takes_run = bool(names) and names[0].name == "run"
         for parameter in names[1:] if takes_run else names:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                continue  # where open options go
             required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
             default = None if parameter.default is parameter.empty else parameter.default
             variadic = parameter.kind is parameter.VAR_POSITIONAL
@@ -100,7 +103,7 @@ class Builtin:
         """The most arguments a call may have, options array included; None when variadic."""
         if any(p.variadic for p in self.parameters):
             return None
-        trailing = 1 if self.options else 0
+        trailing = 1 if self.options or self.open_options else 0
         return len(self.parameters) + trailing
 
     @property

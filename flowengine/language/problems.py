@@ -37,7 +37,13 @@ class Problem:
 
     def document(self) -> dict[str, object]:
         """The finding as `check --json` prints it."""
-        return {**self.span._asdict(), "id": self.id, "severity": self.severity, "message": self.message, "hint": self.hint}
+        return {
+            **self.span._asdict(),
+            "id": self.id,
+            "severity": self.severity,
+            "message": self.message,
+            "hint": self.hint,
+        }
 
 
 class FlowProblems(Exception):

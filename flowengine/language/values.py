@@ -8,9 +8,14 @@ and `Object`. Nothing else may enter a flow.
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, NewType, Protocol
+
+from flowengine.language.problems import FlowError
 
 MAX_EXACT = 2**53  # beyond it a double no longer holds every whole number
+
+Text = NewType("Text", str)
+"""A builtin's parameter or result that is Unicode text; bytes that are not UTF-8 arrive as U+FFFD."""
 
 
 class Secret(str):
@@ -88,14 +93,24 @@ class Array(dict[Any, Any]):
 
 
 class Function:
-    """A function as a value: named, anonymous, a builtin or a method bound to its object."""
+    """A function as a value: named, anonymous, a builtin or a method bound to its object.
 
-    __slots__ = ("call", "name")
+    least, most: how many arguments it takes; most is None when there is no end or `call` checks itself.
+    """
 
-    def __init__(self, name: str, call: Callable[..., Any]) -> None:
-        self.name, self.call = name, call
+    __slots__ = ("call", "least", "most", "name")
+
+    def __init__(self, name: str, call: Callable[..., Any], least: int = 0, most: int | None = None) -> None:
+        self.name, self.call, self.least, self.most = name, call, least, most
 
     def __call__(self, *arguments: Any) -> Any:
+        given = len(arguments)
+        if given < self.least or (self.most is not None and given > self.most):
+            takes = f"at least {self.least}" if self.most is None else f"{self.least}"
+            if self.most not in (None, self.least):
+                takes += f" to {self.most}"
+            name = self.name or "the function"
+            raise FlowError(f"{name} takes {takes} argument{'' if takes[-2:] in ('1', ' 1') else 's'}, got {given}")
         return self.call(*arguments)
 
     def __repr__(self) -> str:
@@ -119,7 +134,7 @@ def share(value: Value) -> Value:
 
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,9})\Z")
-_NUMBER = re.compile(r"[ \t\r\n]*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))[ \t\r\n]*\Z")
+NUMERIC = re.compile(r"[ \t\r\n]*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))[ \t\r\n]*\Z")
 _HEX = re.compile(r"[ \t\r\n]*0[xX]([0-9a-fA-F]{1,256})[ \t\r\n]*\Z")
 
 
@@ -130,7 +145,13 @@ def key(value: Value) -> Any:
     """
     kind = type(value)
     if kind is str:
-        if value and (value[0].isdigit() or value[0] == "-") and len(value) < 12 and _WHOLE.match(value) and value != "-0":
+        if (
+            value
+            and (value[0].isdigit() or value[0] == "-")
+            and len(value) < 12
+            and _WHOLE.match(value)
+            and value != "-0"
+        ):
             number = int(value)
             return number if -(2**31) <= number < 2**31 else value
         return value
@@ -173,7 +194,7 @@ def to_number(value: Value) -> int | float:
     if kind is bool:
         return 1 if value else 0
     if isinstance(value, str) and len(value) <= 1024:  # a double has at most some 800 significant characters
-        if match := _NUMBER.match(value):
+        if match := NUMERIC.match(value):
             text = match[1]
             return normal(int(text)) if text.lstrip("+-").isdigit() else normal(float(text))
         if match := _HEX.match(value):

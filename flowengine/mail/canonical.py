@@ -95,11 +95,13 @@ def _solid(data: bytes, start: int, end: int, space: bytes) -> int:
 
 
 def _reduced(text: bytes) -> bytes:
+    """Runs of white space as one space, none in front of a CRLF."""
     if b"\t" in text:
         text = text.replace(b"\t", b" ")
-    while b"  " in text:  # halves every run: at most as many rounds as a run's length has bits
+    # rfind, because a search from the front stops at each of the many single spaces: half the speed.
+    while text.rfind(b"  ") >= 0:  # halves every run: at most as many rounds as a run's length has bits
         text = text.replace(b"  ", b" ")
-    if b" \r\n" in text:
+    if text.rfind(b" \r\n") >= 0:
         text = text.replace(b" \r\n", b"\r\n")
     return text
 
@@ -128,15 +130,11 @@ def canonical_fields(fields: Sequence[Field], canonicalization: Canonicalization
     return [field.key + b":" + b" ".join(field.raw.partition(b":")[2].split()) for field in fields]
 
 
-def select(fields: Sequence[Field], names: Iterable[bytes]) -> list[Field]:
+def select(fields: Sequence[Field], names: Sequence[bytes]) -> list[Field]:
     """The fields that h= names, in its order: each name takes the lowest field not yet taken, and a name without
     one stands for nothing (RFC 6376 §5.4.2). Names are in lower case."""
-    left: dict[bytes, list[Field]] = {}
+    left: dict[bytes, list[Field]] = {name: [] for name in names}
     for field in fields:
-        left.setdefault(field.key, []).append(field)
-    chosen: list[Field] = []
-    for name in names:
-        same = left.get(name)
-        if same:
-            chosen.append(same.pop())
-    return chosen
+        if field.key in left:
+            left[field.key].append(field)
+    return [left[name].pop() for name in names if left[name]]

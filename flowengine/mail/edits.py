@@ -6,7 +6,7 @@ break out of its place: names are RFC 5322 ftext, and values hold CR and LF only
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from flowengine.mail.errors import MailError
@@ -58,14 +58,15 @@ class InsertField:
     index: int
     name: str
     value: str
+    _made: Field = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        make_field(self.name, self.value)
+        object.__setattr__(self, "_made", make_field(self.name, self.value))
 
     def fields(self, fields: Sequence[Field]) -> Sequence[Field]:
         """See Edit."""
         place = min(max(self.index, 0), len(fields))
-        return (*fields[:place], make_field(self.name, self.value), *fields[place:])
+        return (*fields[:place], self._made, *fields[place:])
 
     def body(self) -> None:
         """See Edit."""
@@ -83,14 +84,15 @@ class ReplaceField:
     index: int
     name: str
     value: str
+    _made: Field = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        make_field(self.name, self.value)
+        object.__setattr__(self, "_made", make_field(self.name, self.value))
 
     def fields(self, fields: Sequence[Field]) -> Sequence[Field]:
         """See Edit."""
         _check(self.index, fields)
-        return (*fields[: self.index], make_field(self.name, self.value), *fields[self.index + 1 :])
+        return (*fields[: self.index], self._made, *fields[self.index + 1 :])
 
     def body(self) -> None:
         """See Edit."""

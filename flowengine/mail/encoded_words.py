@@ -27,12 +27,17 @@ _CHARSETS = frozenset(
 )
 
 
+def plain(value: bytes) -> str:
+    """The characters of a value, encoded words as they stand: UTF-8, or Latin-1 when it is not that."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def decode(value: bytes) -> str:
     """The text of an unfolded header value. CR, LF and NUL in what was encoded become a space. Never raises."""
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        text = value.decode("latin-1")
+    text = plain(value)
     if "=?" not in text:
         return text
     parts: list[tuple[str, bytes, str]] = []  # charset ("" for plain text), octets, source text
@@ -80,6 +85,21 @@ def _text(octets: bytes, charset: str) -> str:
 _LONGEST = 900  # a word that would not fit a line of 998 octets (RFC 5322 §2.1.1) is encoded
 
 
+# A fold that may stay: CRLF, white space, and then something to read.
+_FOLD = re.compile(r"\r\n(?=[ \t]+[^\x00-\x20\x7f])")
+
+
+def written(name: str, text: str, *, encoded: bool = True, columns: int | None = 78) -> str:
+    """The text as the value of a header field called `name`, whatever the text holds.
+
+    encoded: what is not ASCII becomes encoded words (RFC 2047), else it stays as UTF-8 (RFC 6532).
+    columns: fold to this width; None keeps the folds that the text has (a signature must not be folded again).
+    """
+    if columns is not None:
+        return fold(encode(text) if encoded else clean(text), name, columns)
+    return "\r\n".join(encode(line) if encoded else clean(line) for line in _FOLD.split(text))
+
+
 def clean(text: str) -> str:
     """The text on one line: each run of CR, LF and NUL becomes one space, other controls but tab go."""
     text = _UNSAFE.sub(" ", text)
@@ -103,10 +123,10 @@ def encode(text: str) -> str:
                 run = []
             written.append(space + word)
         else:
-            plain = word[1:-1].replace("\\", "") if len(word) > 1 and word[0] == word[-1] == '"' else word
+            bare = word[1:-1].replace("\\", "") if len(word) > 1 and word[0] == word[-1] == '"' else word
             if not run:
                 written.append(space)
-            run.append(space + plain if run else plain)
+            run.append(space + bare if run else bare)
     if run:
         written.append(_encode_run("".join(run)))
     return "".join(written)

@@ -6,10 +6,14 @@ from typing import Literal
 
 from flowengine.mail import arc, dkim, dmarc, spf
 from flowengine.mail.addresses import FromRefused, from_domain, split
+from flowengine.mail.arc import ChainResult
 from flowengine.mail.authentication_results import MethodResult, Property, of_signature
+from flowengine.mail.dkim import SignatureResult
+from flowengine.mail.dmarc import DMARCResult
 from flowengine.mail.dns import Resolver
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
+from flowengine.mail.spf import Identity, SPFResult
 
 IN_A_THREAD = 1 << 20
 """Bodies from this size on (bytes) are hashed in a thread, so that other sessions go on meanwhile."""
@@ -36,10 +40,10 @@ class Evaluation:
         self.hostname, self.standard = hostname, standard
         self._resolver, self._now, self._sample = resolver, now, sample
         self._author: str | FromRefused | None = None
-        self._signatures: tuple[dkim.SignatureResult, ...] | None = None
-        self._chain: arc.ChainResult | None = None
-        self._spf: dict[tuple[str, str, str], spf.SPFResult] = {}
-        self._dmarc: dict[tuple[str, str, str], dmarc.DMARCResult] = {}
+        self._signatures: tuple[SignatureResult, ...] | None = None
+        self._chain: ChainResult | None = None
+        self._spf: dict[tuple[str, str, str], SPFResult] = {}
+        self._dmarc: dict[tuple[str, str, str], DMARCResult] = {}
 
     @property
     def author(self) -> str | FromRefused:
@@ -48,20 +52,20 @@ class Evaluation:
             self._author = from_domain([field.value for field in self.message.headers.all("from")])
         return self._author
 
-    async def spf(self, ip: str, helo: str, sender: str) -> spf.SPFResult:
+    async def spf(self, ip: str, helo: str, sender: str) -> SPFResult:
         """SPF of the envelope sender, or of the HELO name for a null sender. ip "" (unknown) gives `none`."""
         key = (ip, helo, sender)
         if key not in self._spf:
             self._spf[key] = await self._check_spf(ip, helo, sender)
         return self._spf[key]
 
-    async def _check_spf(self, ip: str, helo: str, sender: str) -> spf.SPFResult:
+    async def _check_spf(self, ip: str, helo: str, sender: str) -> SPFResult:
         if not ip:
-            identity: spf.Identity = "mailfrom" if sender else "helo"
-            return spf.SPFResult("none", _spf_domain(helo, sender), identity, "the client's address is not known")
+            identity: Identity = "mailfrom" if sender else "helo"
+            return SPFResult("none", _spf_domain(helo, sender), identity, "the client's address is not known")
         return await spf.check(ip, helo, sender, self._resolver, receiver=self.hostname, now=self._now())
 
-    async def dkim(self) -> tuple[dkim.SignatureResult, ...]:
+    async def dkim(self) -> tuple[SignatureResult, ...]:
         """Every DKIM signature of the message, from top to bottom."""
         if self._signatures is None:
             message, now = self.message, self._now()
@@ -70,7 +74,7 @@ class Evaluation:
             self._signatures = await dkim.verify(message, self._resolver, now=now, prepared=prepared)
         return self._signatures
 
-    async def dmarc(self, ip: str, helo: str, sender: str) -> dmarc.DMARCResult | FromRefused:
+    async def dmarc(self, ip: str, helo: str, sender: str) -> DMARCResult | FromRefused:
         """DMARC of the author domain, or why there is no author domain. Only identifiers that could be aligned are
         asked for."""
         author = self.author
@@ -97,7 +101,7 @@ class Evaluation:
         found = []
         for place, field in enumerate(self.message.headers.all("dkim-signature")):
             try:
-                found.append((place, dkim.parse_signature(field.value).domain))
+                found.append((place, dkim.parse_signature(field).domain))
             except MailError:
                 continue
         return found
@@ -108,7 +112,7 @@ class Evaluation:
 
         return word
 
-    async def arc(self) -> arc.ChainResult:
+    async def arc(self) -> ChainResult:
         """The ARC chain."""
         if self._chain is None:
             self._chain = await arc.validate(self.message, self._resolver, now=self._now())
@@ -146,16 +150,18 @@ def _spf_domain(helo: str, sender: str) -> str:
     return split(sender)[1] if sender else helo
 
 
-def _spf_result(result: spf.SPFResult, helo: str, sender: str) -> MethodResult:
+def _spf_result(result: SPFResult, helo: str, sender: str) -> MethodResult:
     told = Property("smtp", "mailfrom", sender) if result.identity == "mailfrom" else Property("smtp", "helo", helo)
     reason = result.reason if result.result in ("temperror", "permerror") else ""
     return MethodResult("spf", result.result, reason, (told,) if told.value else ())
 
 
-def _dmarc_result(verdict: dmarc.DMARCResult | FromRefused) -> MethodResult:
+def _dmarc_result(verdict: DMARCResult | FromRefused) -> MethodResult:
     if isinstance(verdict, FromRefused):
         return MethodResult("dmarc", "permerror", str(verdict))
     told = [Property("header", "from", verdict.domain)]
     if verdict.policy is not None:
         told.append(Property("policy", "published-domain-policy", verdict.policy))
-    return MethodResult("dmarc", verdict.result, "" if verdict.result in ("pass", "none") else verdict.reason, tuple(told))
+    return MethodResult(
+        "dmarc", verdict.result, "" if verdict.result in ("pass", "none") else verdict.reason, tuple(told)
+    )

@@ -12,9 +12,10 @@ from typing import NamedTuple, overload
 
 import msgspec
 
-from flowengine.mail.encoded_words import decode
+from flowengine.mail.encoded_words import decode, plain
 
 _FTEXT = re.compile(rb"[\x21-\x39\x3b-\x7e]+")  # RFC 5322 §3.6.8
+_OBSOLETE_FROM = re.compile(rb"From[ \t]+:")  # RFC 5322 §4.5.2: an author, who must not be taken for an mbox line
 
 
 class Field(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +51,11 @@ class Field(msgspec.Struct, frozen=True, gc=False):
     def text(self) -> str:
         """The value unfolded and decoded (RFC 2047, then UTF-8, then Latin-1). Never raises."""
         return decode(self.unfolded)
+
+    @property
+    def undecoded(self) -> str:
+        """The value unfolded, its encoded words as they stand."""
+        return plain(self.unfolded)
 
 
 class Headers(Sequence[Field]):
@@ -133,8 +139,17 @@ def key_of(name: str | bytes) -> bytes:
     return (name.encode("utf-8", "replace") if isinstance(name, str) else name).lower()
 
 
-# Names repeat from message to message; knowing them saves a regular expression and a lower() a line.
-_KNOWN: dict[bytes, bytes] = {}
+# Names repeat from message to message; knowing them saves a regular expression and a lower() a line. Others are
+# learned up to a limit; the usual ones are there from the start, so that nobody can crowd them out.
+_USUAL = (
+    b"Received Return-Path Delivered-To DKIM-Signature ARC-Seal ARC-Message-Signature"
+    b" ARC-Authentication-Results Authentication-Results Received-SPF From Sender Reply-To To Cc Bcc"
+    b" Subject Date Message-ID Message-Id In-Reply-To References MIME-Version Mime-Version Content-Type"
+    b" Content-Transfer-Encoding Content-Language Content-Disposition List-Id List-Unsubscribe"
+    b" List-Unsubscribe-Post List-Post List-Help List-Archive Precedence Auto-Submitted Feedback-ID"
+    b" User-Agent X-Mailer X-Received X-Originating-IP X-Priority Thread-Topic Thread-Index"
+)
+_KNOWN: dict[bytes, bytes] = {name: name.lower() for name in _USUAL.split()}
 _KNOWN_LIMIT = 2000
 
 
@@ -183,7 +198,7 @@ def parse(data: bytes) -> Block:
 
 def _preamble(data: bytes) -> int:
     """Length of the "From " line that mail stores put on top, 0 when there is none, -1 when its end is not there."""
-    if not data.startswith((b"From ", b">From ")):
+    if not data.startswith((b"From ", b">From ")) or _OBSOLETE_FROM.match(data):
         return 0
     end = data.find(b"\r\n")
     return end + 2 if end >= 0 else -1

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa, utils
 
@@ -20,6 +20,7 @@ KeyKind = Literal["rsa", "ed25519"]
 
 SMALLEST_RSA = 1024  # RFC 8301 §3.2: signers use at least 1024 bits, and should use 2048
 LARGEST_RSA = 8192  # beyond this one operation takes so long that a record in DNS becomes a weapon
+LARGEST_EXPONENT = 64  # bits; everybody uses 17 bits
 _LONGEST_TEXT = 65536
 
 _PADDING = padding.PKCS1v15()
@@ -29,9 +30,9 @@ _PREHASHED: dict[Hash, utils.Prehashed] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PublicKey:
-    """A key that verifies. bits is the size of the modulus, 256 for Ed25519."""
+    """A key that verifies. bits is the size of the modulus, 256 for Ed25519. Equal by what is published."""
 
     kind: KeyKind
     bits: int
@@ -55,6 +56,8 @@ class PublicKey:
             raise MailError("the record says rsa and holds another type of key")
         if key.key_size > LARGEST_RSA:
             raise MailError(f"an RSA key of {key.key_size} bits is too long")
+        if key.public_numbers().e.bit_length() > LARGEST_EXPONENT:
+            raise MailError("the RSA key has an unusual exponent, which would make verification slow")
         return cls("rsa", key.key_size, key)
 
     def verifies(self, signature: bytes, digest: bytes, algorithm: Hash = "sha256") -> bool:
@@ -64,7 +67,7 @@ class PublicKey:
                 self.key.verify(signature, digest, _PADDING, _PREHASHED[algorithm])
             else:
                 self.key.verify(signature, digest)
-        except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        except (InvalidSignature, ValueError, UnsupportedAlgorithm, InternalError):  # OpenSSL on a senseless key
             return False
         return True
 
@@ -73,6 +76,12 @@ class PublicKey:
         raw = serialization.Encoding.Raw, serialization.PublicFormat.Raw
         der = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         return self.key.public_bytes(*(raw if self.kind == "ed25519" else der))
+
+    def __eq__(self, other: object) -> bool:
+        return self.published() == other.published() if isinstance(other, PublicKey) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.published())
 
     @property
     def fingerprint(self) -> str:

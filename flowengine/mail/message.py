@@ -50,7 +50,10 @@ class Received:
 
 
 class Message:
-    """A message with its edits. Build one from bytes, from the chunks they came in, or from a Content."""
+    """A message with its edits. Build one from bytes, from the chunks they came in, or from a Content.
+
+    Two are equal when they are editions of one received message by equal edits.
+    """
 
     __slots__ = ("_body", "_fields", "edits", "received")
 

@@ -15,9 +15,6 @@ MAX_LABEL = 63
 # RFC 5321 §2.3.5 letters, digits, hyphen; and the underscore, which names in use have although RFC 952 does not.
 _LABEL = r"(?!-)[a-z0-9_-]{1,63}(?<!-)"
 _PLAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*+")
-_LABEL_ONLY = re.compile(_LABEL)
-_FOREIGN_ASCII = re.compile(r"[\x00-\x7f]")  # within a label that also has other characters
-_LDH = re.compile(r"[a-z0-9-]")
 
 
 def to_ascii(name: str) -> str | None:
@@ -64,6 +61,7 @@ def _from_unicode(name: str) -> str | None:
         encoded = ".".join(_encode_label(label) for label in labels)
     except (UnicodeError, IndexError):  # idna.IDNAError is a UnicodeError; IndexError is its Bidi check on odd labels
         return None
+    # Checked after mapping too: UTS 46 makes "@" of U+FF20 and "a/c" of U+2100, and no name may become an address.
     return encoded if len(encoded) <= MAX_NAME and _PLAIN.fullmatch(encoded) else None
 
 
@@ -72,9 +70,6 @@ def _encode_label(label: str) -> str:
 
     if label.isascii():
         return label
-    # UTS 46 maps U+FF20 to "@" and U+2100 to "a/c": what looks like one name must not become an address or a path.
-    if not all(_LDH.match(character) for character in _FOREIGN_ASCII.findall(label)):
-        raise UnicodeError("an ASCII character that no label may have")
     try:
         return idna.alabel(label).decode("ascii")
     except idna.IDNAError:

@@ -34,7 +34,9 @@ def decide(
 ) -> Outcome:
     """One outcome from the runs of all recipients (DESIGN §6)."""
     verdict = max((run.verdict for run in runs), key=_gravity)
-    return Outcome(transaction, message, verdict.reply, tuple(runs), _committed(verdict, runs, mixed_verdicts), verdict.name)
+    return Outcome(
+        transaction, message, verdict.reply, tuple(runs), _committed(verdict, runs, mixed_verdicts), verdict.name
+    )
 
 
 def _gravity(action: Action) -> tuple[int, int]:

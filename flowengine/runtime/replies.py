@@ -20,7 +20,10 @@ def clean(reason: str | Sequence[str]) -> str:
     lines = [line for part in parts for line in to_text(shown(part)).split("\n")]
     wrapped: list[str] = []
     for line in lines[:LINES]:
-        text = "".join(" " if c in "\t\r" else c if " " <= c <= "~" else "" if ord(c) < 32 or c == "\x7f" else "?" for c in line[: LINE * LINES])
+        text = "".join(
+            " " if c in "\t\r" else c if " " <= c <= "~" else "" if ord(c) < 32 or c == "\x7f" else "?"
+            for c in line[: LINE * LINES]
+        )
         wrapped.extend(_wrap(text.strip()))
     while wrapped and not wrapped[-1]:
         wrapped.pop()

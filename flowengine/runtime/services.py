@@ -188,5 +188,3 @@ class Services:
     counters: Counters
     caches: Caches
     settings: Settings = field(default_factory=Settings)
-
-

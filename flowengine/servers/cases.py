@@ -136,7 +136,9 @@ class _Reader:
                 self.case.signed.append(Signed(*words[1:]))
                 continue
             if len(words) % 2:
-                raise self._wrong(number, f"words come in pairs such as: client 192.0.2.7  helo mx.example; got {line!r}")
+                raise self._wrong(
+                    number, f"words come in pairs such as: client 192.0.2.7  helo mx.example; got {line!r}"
+                )
             for word, value in zip(words[::2], words[1::2], strict=True):
                 if word not in WORDS:
                     raise self._wrong(number, f"no word is called {word}; known: {', '.join(WORDS)}")

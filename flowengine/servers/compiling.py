@@ -58,7 +58,10 @@ class Compiler:
         """Everything that is wrong with the flows of the configuration."""
         flows: dict[tuple[Path, str], None] = {}
         for listener in self.config.listeners.values():
-            for phase, path in (*listener.flows.items(), *(row for route in listener.routes for row in route.flows.items())):
+            for phase, path in (
+                *listener.flows.items(),
+                *(row for route in listener.routes for row in route.flows.items()),
+            ):
                 flows[path, phase] = None
         return [problem for path, phase in flows for problem in self.check_all([path], phase)]
 
@@ -109,5 +112,3 @@ class Compiler:
     def only_transport(self) -> str | None:
         """The transport a play takes for granted: the only one there is."""
         return next(iter(self.config.transports)) if len(self.config.transports) == 1 else None
-
-

@@ -129,7 +129,9 @@ def genuine(tour: Tour) -> bool:
     signature = dkimpy.sign(mail, b"s1", b"bank.example", tour.bank.pem(), include_headers=[b"from", b"to", b"subject"])
     reply = tour.send("inbound", "service@bank.example", "alice@example.net", signature + mail)
     stamped = b"dmarc=pass" in tour.arrived()[-1] if tour.arrived() else False
-    return tell("inbound: a genuine message of bank.example (p=reject), signed by it", reply, reply[:3] == "250" and stamped)
+    return tell(
+        "inbound: a genuine message of bank.example (p=reject), signed by it", reply, reply[:3] == "250" and stamped
+    )
 
 
 def forged(tour: Tour) -> bool:

@@ -121,4 +121,3 @@ def test_key(name: str, kind: str) -> PrivateKey:
     if kind not in kinds:
         raise CaseError(f"the test key {name} is of type {kind}; known: {', '.join(kinds)}")
     return PrivateKey.generate(kinds[kind])
-

@@ -53,7 +53,11 @@ def error_document(run: RunResult) -> dict[str, object] | None:
     if run.error is None:
         return None
     span = run.error.span
-    place = {"file": span.file, "line": span.line, "column": span.column} if span else dict.fromkeys(("file", "line", "column"))
+    place = (
+        {"file": span.file, "line": span.line, "column": span.column}
+        if span
+        else dict.fromkeys(("file", "line", "column"))
+    )
     return {**place, "message": to_text(shown(run.error.message))}
 
 
@@ -165,4 +169,3 @@ def reply_text(reply: Reply) -> str:
 
 def _one_line(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t")
-

@@ -39,7 +39,9 @@ def run_server(config: "Config", announce: Callable[[str], None]) -> None:
 async def _serve(engine: Engine, announce: Callable[[str], None]) -> None:
     config = engine.config
     listeners = [_listener(engine, name, listener) for name, listener in config.listeners.items()]
-    capacity = door.Capacity(config.limits.connections, config.limits.connections_per_client, config.limits.in_flight_bytes)
+    capacity = door.Capacity(
+        config.limits.connections, config.limits.connections_per_client, config.limits.in_flight_bytes
+    )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,5 +82,3 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
 def _open(engine: Engine, policy: Policy, client: door.Client) -> Session:
     seen = Client(client.ip, client.port, client.server_ip, client.server_port)
     return Session(engine.services, policy, seen, engine.outbox, engine.runner)
-
-

@@ -56,13 +56,13 @@ class CachingResolver:
         self._flights: dict[_Key, asyncio.Task[Answer | DNSUnavailable]] = {}
 
     async def query(self, name: str, kind: RecordType) -> Answer:
-        """The answer to one question. Raises DNSUnavailable. A name that cannot be asked is answered as not existing."""
+        """The answer to one question; a name that cannot be asked does not exist. Raises DNSUnavailable."""
         name = name.lower()
         key = name, kind
         now = self._clock.monotonic()
         entry = self._kept(key)
         if entry is not None and now < entry.fresh_until:
-            self._counters.increment("dns_answers", result="cached")
+            self._counters.increment("dns_queries", result="hit")
             return entry.answer
         if not askable(name):
             return Answer(exists=False)
@@ -75,9 +75,9 @@ class CachingResolver:
         if isinstance(outcome, Answer):
             return outcome
         if stale is not None:
-            self._counters.increment("dns_answers", result="stale")
+            self._counters.increment("dns_queries", result="stale")
             return replace(stale.answer, ttl=STALE_RETRY)
-        self._counters.increment("dns_answers", result="failed")
+        self._counters.increment("dns_queries", result="error")
         reason = outcome.reason if outcome is not None else "no answer"
         raise DNSUnavailable(name, kind, reason)
 
@@ -131,8 +131,7 @@ class CachingResolver:
         finally:
             del self._flights[key]
             self._counters.increment("dns_seconds", self._clock.monotonic() - started)
-            self._counters.increment("dns_questions", type=kind)
-        self._counters.increment("dns_answers", result="asked")
+        self._counters.increment("dns_queries", result="miss")
         return self._keep(key, answer)
 
     def _failed(self, key: _Key, error: DNSUnavailable) -> DNSUnavailable:

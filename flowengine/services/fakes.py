@@ -38,7 +38,9 @@ class FakeResolver:
         values = self.table.get((name, kind))
         if values is None:
             if self.strict:
-                raise UnexpectedQuestion(f"DNS was asked for {name} {kind.upper()}; add the line: {name} {kind.upper()} none")
+                raise UnexpectedQuestion(
+                    f"DNS was asked for {name} {kind.upper()}; add the line: {name} {kind.upper()} none"
+                )
             return Answer(exists=any(known == name for known, _ in self.table))
         words = {value.lower() for value in values}
         if words & {"timeout", "servfail"}:
@@ -76,7 +78,9 @@ class FakeHTTP:
             if request.method == method and request.url.endswith(address):
                 if status == 0:
                     raise HTTPUnavailable(f"{method} {address}: no answer in time")
-                return HTTPResponse(status, (("Content-Type", "application/json"),), body.encode("utf-8", "surrogateescape"))
+                return HTTPResponse(
+                    status, (("Content-Type", "application/json"),), body.encode("utf-8", "surrogateescape")
+                )
         line = f"{request.method} {request.url}"
         raise UnexpectedQuestion(f"an HTTP call was made: {line}; add below -- api --: {line} and its status and JSON")
 

@@ -40,7 +40,9 @@ class StructuredLog:
         """One line: what happened, and its facts. Fields that are None are left out."""
         if ORDER.index(level) < self._least:
             return
-        self._logger.msg(event, level=level, **{name: clean(value) for name, value in fields.items() if value is not None})
+        self._logger.msg(
+            event, level=level, **{name: clean(value) for name, value in fields.items() if value is not None}
+        )
 
 
 class Silence:

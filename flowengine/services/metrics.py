@@ -4,12 +4,18 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "verdicts": (("verdict", "listener"), "Finished transactions by their verdict."),
-    "signing_verdicts": (("verdict", "listener"), "Deliveries: signed, unsigned (not asked for), failed (asked for in vain)."),
+    "signing_verdicts": (
+        ("verdict", "listener"),
+        "Deliveries: signed, unsigned (not asked for), failed (asked for in vain).",
+    ),
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),
-    "deliveries": (("result", "transport"), "Recipients handed on: delivered, deferred, refused, remembered, duplicate."),
+    "deliveries": (
+        ("result", "transport"),
+        "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
+    ),
     "connections": (("listener", "result"), "Connections: accepted, refused."),
 }
 

@@ -1,7 +1,7 @@
 """Counters over sliding windows: exact, in memory, bounded.
 
 Each (namespace, entry) keeps the times of its hits, oldest first. When all windows together hold more than `limit`
-times, the windows that were used longest ago are forgotten: a limiter that forgets lets too much through, never too little.
+times, the windows used longest ago are forgotten: a limiter that forgets lets too much through, never too little.
 """
 
 from collections import OrderedDict, deque

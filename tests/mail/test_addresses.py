@@ -155,6 +155,9 @@ def test_a_broken_list_says_where(value: bytes, place: str) -> None:
         ("undisclosed-recipients:;", []),
         ("Alice", []),
         ("a@b.example, Alice", []),
+        ("Alice, a@b.example", []),
+        ("Foo, Inc. <a@b.example>, c@d.example", ["a@b.example", "c@d.example"]),
+        ("c@d.example, Foo, Inc. <a@b.example>", ["c@d.example", "a@b.example"]),
         ("", []),
     ],
 )
@@ -287,6 +290,9 @@ def test_any_bytes_are_addresses_or_a_mail_error(value: bytes) -> None:
         "a." * 50_000 + "@b.example",
         "x: " * 30_000,
         "a b " * 20_000 + ",",
+        "a, " * 30_000 + "<a@b.example>",
+        "a, " * 30_000 + "a@b.example",
+        "a@b.example c, " * 7_000,
     ],
 )
 def test_time_is_linear_in_the_size(value: str) -> None:

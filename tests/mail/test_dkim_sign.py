@@ -19,7 +19,7 @@ from flowengine.mail.dkim import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, sea
 from flowengine.mail.edits import InsertField, ReplaceBody
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import parse
-from flowengine.mail.keys import PrivateKey
+from flowengine.mail.keys import PrivateKey, PublicKey
 from flowengine.mail.message import Message
 
 FORMS: list[Canonicalization] = ["simple", "relaxed"]
@@ -105,11 +105,18 @@ def test_every_occurrence_is_signed_from_the_bottom_up() -> None:
 
 
 def test_the_strict_profile_forbids_another_subject() -> None:
-    profile = HEADER_PROFILES["strict"]
-    seal = replace(RSA, headers=None, oversign_headers=profile.oversigned)
-    signed = sealed(Message(MAIL), seal, NOW)
+    signed = sealed(Message(MAIL), replace(RSA, profile="strict"), NOW)
     assert dkimpy_verifies(signed.render(), RECORDS)
     assert not dkimpy_verifies(signed.edit(InsertField(0, "Subject", "Evil")).render(), RECORDS)
+
+
+@pytest.mark.parametrize("name", HEADER_PROFILES)
+def test_every_profile_signs_from_twice(name: str) -> None:
+    signed = sealed(Message(MAIL), replace(RSA, profile=name), NOW)
+    assert dkimpy_verifies(signed.render(), RECORDS)
+    assert not dkimpy_verifies(signed.edit(InsertField(1, "From", "evil@example.org")).render(), RECORDS)
+    relayed = signed.edit(InsertField(0, "List-Id", "<l.example.net>"), InsertField(0, "Sender", "l@example.net"))
+    assert dkimpy_verifies(relayed.render(), RECORDS)
 
 
 def test_a_seal_is_over_what_leaves() -> None:
@@ -123,6 +130,15 @@ def test_a_header_without_separator_is_signed_as_the_next_server_reads_it() -> N
     signed = sealed(Message(b"From: a@example.org\r\nno header line\r\n"), RSA, NOW).render()
     assert b"\r\n\r\nno header line\r\n" in signed
     assert dkimpy_verifies(signed, RECORDS)
+
+
+def test_equal_seals_are_one_seal() -> None:
+    again = Seal(selector="S1", domain="Example.org.", key=PrivateKey.parse(rsa_key().pem()))
+    assert again == RSA
+    assert len({RSA, again, ED25519, replace(RSA, timestamp=True)}) == 3
+    listed = replace(RSA, headers=["from"], identity="a=b@example.org")  # type: ignore[arg-type]  # as flows give it
+    assert len({listed, replace(listed), replace(listed, headers=("from",))}) == 1
+    assert " i=a=3Db@example.org;" in sign(Message(MAIL), replace(listed, timestamp=1), NOW)
 
 
 def test_two_seals_hash_the_body_once() -> None:
@@ -152,7 +168,10 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"algorithm": "ed25519-sha256"}, {"algorithm": "rsa-md5"}, {"headers": ("to",), "oversign_headers": ()},
         {"headers": ("a b",)}, {"additional_headers": ("a:b",)}, {"additional_headers": ("a;b",)},
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
-        {"arc": 0}, {"arc": 51}, {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
+        {"profile": "other"}, {"domain": "\u2488.example"}, {"body_length": -1, "allow_body_length": True},
+        {"arc": 0}, {"arc": 1, "identity": "@example.org"},
+        {"arc": 51},
+        {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
     ],
 )  # fmt: skip
 def test_a_seal_that_could_not_be_verified_is_refused(wrong: dict[str, object]) -> None:
@@ -343,6 +362,31 @@ def test_what_is_no_key_is_refused_with_a_reason(text: str | bytes, reason: str)
     with pytest.raises(MailError, match=reason) as caught:
         PrivateKey.parse(text)
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus", "reason"),
+    [(2**64 + 1, 2**1023 + 1, "exponent"), (65537, 2**8192 + 1, "too long")],
+)
+def test_keys_that_would_be_slow_are_refused(exponent: int, modulus: int, reason: str) -> None:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(MailError, match=reason):
+        PublicKey.parse("rsa", der)
+
+
+@pytest.mark.parametrize(
+    ("exponent", "modulus"), [(3, 2**1024), (65537, 2**1023 + 2), (2**200 + 1, 2**1024 + 1), (2**17 + 1, 2**8200 + 1)]
+)
+def test_senseless_public_keys_verify_nothing(exponent: int, modulus: int) -> None:
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        public = PublicKey.parse("rsa", der)
+    except MailError:
+        return
+    assert not public.verifies(bytes(public.bits // 8), hashlib.sha256().digest())
+    assert not public.verifies(b"", hashlib.sha256().digest())
 
 
 def test_a_record_publishes_the_key() -> None:

@@ -5,13 +5,14 @@ import base64
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import dkim as dkimpy
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from dkim_world import NOW, WEAK_PEM, FakeResolver, dkimpy_verifies, ed25519_key, rsa_key, suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,14 +33,14 @@ RSA_NAME, ED25519_NAME = "s1._domainkey.example.org", "e1._domainkey.example.org
 RECORDS = {RSA_NAME: rsa_key().record(), ED25519_NAME: ed25519_key().record()}
 SIGNED = sealed(Message(MAIL), RSA, NOW).render()
 
-Records = dict[str, str] | dict[str, str | bytes | list[bytes] | None]
+Records = Mapping[str, str | bytes | list[bytes] | None]
 
 
 def results(
-    message: Message | bytes, records: Records = RECORDS, now: float = NOW, **options: int
+    message: Message | bytes, records: Records = RECORDS, now: float = NOW, minimum_bits: int = 1024
 ) -> list[SignatureResult]:
     message = Message(message) if isinstance(message, bytes) else message
-    return list(asyncio.run(verify(message, FakeResolver(dict(records)), now=now, **options)))
+    return list(asyncio.run(verify(message, FakeResolver(dict(records)), now=now, minimum_bits=minimum_bits)))
 
 
 def only(message: Message | bytes, records: Records = RECORDS, now: float = NOW) -> SignatureResult:
@@ -155,6 +156,7 @@ def test_dnssec_is_told() -> None:
         (b"d=example.org", b"d=example.org; i=joe@example.net", "permerror", "outside"),
         (b"d=example.org", b"d=example.org; i=@notexample.org", "permerror", "outside"),
         (b"d=example.org", b"d=exa mple.org", "permerror", "no name in DNS"),
+        (b"d=example.org", b"d=example.org; i=a=0D=0AX-Evil:b@example.org", "permerror", "control"),
         (b"d=example.org", b"d=example.org; q=http", "permerror", "q="),
         (b"d=example.org", b"d=example.org; t=x", "permerror", "no number"),
         (b"d=example.org", b"d=example.org; t=5; x=5", "permerror", "before it was made"),
@@ -222,6 +224,18 @@ def test_only_the_first_signatures_are_checked() -> None:
     assert resolver.asked == [RSA_NAME]  # one question for the same key
 
 
+def test_answers_that_are_there_need_no_event_loop() -> None:
+    message = sealed(sealed(Message(MAIL), RSA, NOW), ED25519, NOW).render()
+    for data, count in ((message, 2), (SIGNED, 1), (MAIL, 0)):
+        with pytest.raises(StopIteration) as ended:
+            verify(Message(data), FakeResolver(RECORDS), now=NOW).send(None)
+        assert [r.result for r in ended.value.value] == ["pass"] * count
+
+
+def test_ten_thousand_signatures_are_not_all_named() -> None:
+    assert len(results(b"DKIM-Signature: v=1\r\n" * 10_000 + MAIL)) == 55
+
+
 def test_a_wrong_body_costs_no_question() -> None:
     resolver = FakeResolver({})
     asyncio.run(verify(Message(SIGNED.replace(b"lost", b"won")), resolver, now=NOW))
@@ -263,9 +277,7 @@ def test_signatures_of_dkimpy_pass(header: bytes, body: bytes, algorithm: bytes)
     if algorithm == b"rsa-sha256":
         selector, secret = b"s1", rsa_key().pem()
     else:
-        key = serialization.load_pem_private_key(ed25519_key().pem(), None)
-        raw = serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption()
-        selector, secret = b"e1", base64.b64encode(key.private_bytes(*raw))
+        selector, secret = b"e1", dkimpy_seed()
     for mail in (
         MAIL,
         b"From: a@example.org\r\n\r\n",
@@ -275,6 +287,33 @@ def test_signatures_of_dkimpy_pass(header: bytes, body: bytes, algorithm: bytes)
             mail, selector, b"example.org", secret, canonicalize=(header, body), signature_algorithm=algorithm
         )
         assert only(field + mail, now=time.time()).result == "pass"
+
+
+def dkimpy_seed() -> bytes:
+    key = serialization.load_pem_private_key(ed25519_key().pem(), None)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return base64.b64encode(key.private_bytes_raw())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["From", "To", "subject", "X-A", "cc"]), st.text(" \tabcé:;=", max_size=20)),
+        max_size=6,
+    ),
+    st.lists(st.sampled_from([b"a", b" ", b"\t", b"\r\n", b"\v", b"\xff", b"\0", b"."]), max_size=30).map(b"".join),
+    st.sampled_from(FORMS),
+    st.sampled_from(FORMS),
+)
+def test_any_message_dkimpy_signs_passes(
+    headers: list[tuple[str, str]], body: bytes, header: bytes, form: bytes
+) -> None:
+    lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in [*headers, ("From", "x@example.org")])
+    mail = lines + b"\r\n" + body + b"\r\n"
+    field = dkimpy.sign(
+        mail, b"e1", b"example.org", dkimpy_seed(), canonicalize=(header, form), signature_algorithm=b"ed25519-sha256"
+    )
+    assert only(field + mail, now=time.time()).result == "pass"
 
 
 @settings(max_examples=150, deadline=None)
@@ -326,6 +365,11 @@ def test_any_key_record_gets_a_verdict(record: bytes) -> None:
 )
 def test_hostile_signatures_cost_linear_time(value: bytes) -> None:
     assert only(b"DKIM-Signature: " + value + b"\r\n" + MAIL).result == "permerror"
+
+
+def test_a_signature_field_has_a_size() -> None:
+    result = only(SIGNED.replace(b"v=1;", b"v=1; n=" + b"x" * 65_536 + b";"))
+    assert (result.result, result.reason) == ("permerror", "the signature field is too long")
 
 
 def test_tag_lists_keep_inner_white_space() -> None:
@@ -399,3 +443,12 @@ def test_rfc6376_samples(name: str) -> None:
     records = {name: texts[0].decode() for name, texts in resolver.records.items() if isinstance(texts, list)}
     assert [r.result == "pass" for r in found] == [dkimpy_verifies(data, records, index) for index in range(len(found))]
     assert any(r.result == "pass" for r in found) or name == "rfc6376.signed.no_t"
+
+
+def test_a_message_in_windows_1258_is_signed_as_it_is() -> None:
+    data = (
+        (suite("dkim") / "rfc6376" / "rfc6376.w1258.msg").read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    )
+    signed = sealed(Message(data), ED25519, NOW).render()
+    assert only(signed).result == "pass"
+    assert dkimpy_verifies(signed, {ED25519_NAME: ed25519_key().record()})

@@ -274,6 +274,15 @@ REJECT = {"example.org": "v=DMARC1; p=reject"}
             "s",
         ),
         ({"example.org": "v=DMARC1; p=reject; adkim=s"}, "example.org", ("a.example.org", "pass"), [], "pass", "SPF"),
+        (
+            {"example.org": "v=DMARC1; p=reject; adkim=s"},
+            "example.org",
+            None,
+            [("example.org", "pass")],
+            "pass",
+            "DKIM",
+        ),
+        ({"org": None, **REJECT}, "example.org", ("example.org", "pass"), [], "pass", "SPF"),  # nothing to ask above
         # two organizational domains below one public suffix domain, and a department that is one by itself
         ({"org": "v=DMARC1; psd=y; p=reject"}, "a.example.org", ("b.example.org", "pass"), [], "pass", "b.example.org"),
         ({"org": "v=DMARC1; psd=y; p=reject"}, "example.org", ("other.org", "pass"), [], "reject", "not aligned"),
@@ -383,6 +392,12 @@ def test_nobody_is_asked_without_need() -> None:
     assert len(dns.asked) == len(set(dns.asked))
 
 
+def test_no_walk_starts_at_a_name_of_somebody_else() -> None:
+    dns = txt({"_dmarc.example.org": "v=DMARC1; p=reject"})
+    evaluate(dns, "example.org", ("other.org", "pass"), [("example.net", "pass")])
+    assert [name for name, _ in dns.asked] == ["_dmarc.example.org", "_dmarc.org"]
+
+
 def test_a_name_that_does_not_answer_is_asked_once() -> None:
     dns = txt({"_dmarc.example.org": "v=DMARC1; p=reject", "_dmarc.org": None})
     result = evaluate(dns, "example.org", ("a.example.org", "pass"), [("b.example.org", "pass")])
@@ -406,6 +421,12 @@ def test_the_result_holds_what_reports_need() -> None:
     assert (result.dkim.aligned, result.dkim.word, result.spf.word) == (False, "unaligned", "fail")
     assert result.record is not None
     assert result.record.p == "reject"
+
+
+def test_the_organizational_domain_below_a_public_suffix_domain() -> None:
+    result = evaluate({"org": "v=DMARC1; psd=y; p=reject"}, "a.example.org")
+    assert (result.policy_domain, result.organizational_domain) == ("org", "example.org")
+    assert evaluate(REJECT, "example.org").organizational_domain == ""  # nobody needed it
 
 
 LABELS = st.lists(st.sampled_from(["a", "b", "example", "org"]), min_size=1, max_size=10).map(".".join)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowengine.mail.edits import make_field
-from flowengine.mail.encoded_words import clean, decode, encode, fold
+from flowengine.mail.encoded_words import clean, decode, encode, fold, written
 
 
 @pytest.mark.parametrize(
@@ -71,6 +71,21 @@ def test_what_is_written_is_safe_and_reads_back(text: str) -> None:
 )
 def test_text_as_it_is_written(text: str, written: str) -> None:
     assert encode(text) == written
+
+
+def test_a_signature_keeps_its_folds() -> None:
+    value = "v=1; a=rsa-sha256;\r\n\td=example.org;\r\n\tb=abc\r\n\t def"
+    assert written("DKIM-Signature", value, columns=None) == value
+    assert written("X", "a\r\nX-Evil: b\r\n \r\nc", columns=None) == "a X-Evil: b   c"
+    assert written("X", "ä\r\n ö", encoded=False, columns=None) == "ä\r\n ö"
+    assert written("X", "ä", encoded=False) == "ä"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("a\r\n\t \0\x07ä", max_size=30) | st.text(max_size=30), st.booleans(), st.sampled_from([None, 78]))
+def test_any_text_can_be_a_value(text: str, encoded: bool, columns: int | None) -> None:
+    value = written("X-A", text.encode("utf-8", "replace").decode(), encoded=encoded, columns=columns)
+    make_field("X-A", value)
 
 
 def test_encoded_words_read_back_in_the_standard_library() -> None:

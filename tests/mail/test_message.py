@@ -1,11 +1,14 @@
 """A message keeps what it received, applies its edits, and writes nothing it was not told to."""
 
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowengine.mail.canonical import body_hash
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceBody, ReplaceField
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
@@ -63,6 +66,7 @@ def test_names_match_whatever_their_case() -> None:
         (b"A: \0\xff\r\n\r\nx", [b"a"], b"x"),
         (b"A: 1\r\n \t\r\n\r\nx", [b"a"], b"x"),
         (b"From bob Mon 10:00\r\nA: 1\r\n\r\nx", [b"a"], b"x"),
+        (b"From : bob\r\n\r\nx", [b"from"], b"x"),
         (b"From bob Mon 10:00", [], b"From bob Mon 10:00"),
     ],
 )
@@ -70,6 +74,7 @@ def test_where_header_ends_and_body_begins(data: bytes, names: list[bytes], body
     message = Message(data)
     assert [field.key for field in message.headers] == names
     assert bytes(message.body) == body
+    assert message.body.size == len(body)
     assert message.render() == data
 
 
@@ -109,6 +114,19 @@ def test_edits_apply_in_order_to_the_list_as_it_stood() -> None:
         {"edit": "replace", "index": 1, "name": "Subject", "value": "new"},
         {"edit": "insert", "index": 99, "name": "X-C", "value": "end"},
     ]
+
+
+def test_editions_of_one_message_are_equal_by_their_edits() -> None:
+    message = Message(PLAIN)
+    first, second = (message.edit(InsertField(0, "X-A", "1")) for _ in range(2))
+    assert first == second
+    assert len({message, first, second, message.original}) == 2
+    assert first != message
+    assert message != Message(PLAIN)
+    assert message != PLAIN
+    assert message.size == len(PLAIN)
+    assert repr(first) == f"Message({len(PLAIN)} octets, 1 edits)"
+    assert repr(message.headers) == "Headers(From, Subject, X-A, subject)"
 
 
 def test_a_new_body_replaces_the_old_one() -> None:
@@ -151,6 +169,32 @@ def test_folds_and_raw_octets_are_kept() -> None:
 def test_a_place_that_is_not_there_is_an_error(edit: Edit) -> None:
     with pytest.raises(MailError):
         Message(PLAIN).edit(edit)
+
+
+class File:
+    """A Content that is not in memory: a spool file read in small blocks."""
+
+    def __init__(self, path: Path, block: int) -> None:
+        self.path, self.block, self.size = path, block, path.stat().st_size
+
+    def spans(self, start: int) -> Iterator[tuple[bytes, int, int]]:
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while data := file.read(self.block):
+                yield data, 0, len(data)
+
+
+@pytest.mark.parametrize("block", [1, 7, 50, 4096])
+def test_a_message_may_lie_in_a_file(tmp_path: Path, block: int) -> None:
+    path = tmp_path / "spool"
+    path.write_bytes(PLAIN + b" more  \r\n" * 30)
+    spooled, whole = Message(File(path, block)), Message(path.read_bytes())
+    edit = InsertField(1, "X-A", "1")
+    assert spooled.headers == whole.headers
+    assert spooled.edit(edit).render() == whole.edit(edit).render()
+    assert spooled.render() == whole.render()
+    assert body_hash(spooled.body, "relaxed") == body_hash(whole.body, "relaxed")
+    assert body_hash(spooled.body, "simple", length=20) == body_hash(whole.body, "simple", length=20)
 
 
 @pytest.mark.parametrize(

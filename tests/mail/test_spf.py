@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from flowengine.mail import spf
 from flowengine.mail.dns import MX, Record
 from flowengine.mail.errors import MailError
+from flowengine.mail.spf.macros import parse_domain_spec
 
 SUITES = Path(os.environ.get("FLOWENGINE_SUITES", Path(__file__).parents[2] / "../shared/suites")) / "spf"
 
@@ -157,6 +158,20 @@ def test_no_question_is_asked_after_the_time() -> None:
     assert dns.asked == [("a.example", "txt")]
 
 
+def test_too_long_a_target_loses_labels_on_the_left() -> None:
+    label = "a" * 50
+    dns = txt({"a.example": f"v=spf1 exists:x.%{{l}}.{'.'.join([label] * 5)}.%{{l}}.example. -all"})
+    run(dns, "192.0.2.1", "h", "b.cd@a.example")
+    assert dns.asked[-1] == (f"{'.'.join([label] * 4)}.b.cd.example", "a")
+
+
+def test_a_target_of_many_macros_is_no_longer_than_matters() -> None:
+    spec = parse_domain_spec("%{h}" * 10_000)
+    helo = "h" * 250
+    assert len(spec.expand({"h": helo}, longest=255)) == 500
+    assert spec.expand({"h": ""}, longest=255) == ""
+
+
 def test_more_than_ten_exchangers_are_an_error() -> None:
     def result(count: int) -> str:
         hosts = [MX(n, f"m{n}.example") for n in range(count)]
@@ -167,6 +182,22 @@ def test_more_than_ten_exchangers_are_an_error() -> None:
 
     assert result(10) == "pass"
     assert result(11) == "permerror"
+
+
+def test_ptr_takes_ten_names_and_passes_over_errors() -> None:
+    def result(count: int, broken: bool) -> str:
+        names = [f"n{n}.a.example" for n in range(count)]
+        zone: dict[tuple[str, str], list[Record] | None] = {(name, "a"): ["192.0.2.200"] for name in names}
+        zone[names[0], "a"] = None if broken else ["192.0.2.200"]
+        zone[names[-1], "a"] = ["192.0.2.1"]
+        zone["1.2.0.192.in-addr.arpa", "ptr"] = list(names)
+        zone["a.example", "txt"] = [b"v=spf1 ptr -all"]
+        return run(FakeDNS(zone), "192.0.2.1", "h", "x@a.example").result
+
+    assert result(10, broken=False) == "pass"
+    assert result(11, broken=False) == "fail"
+    assert result(10, broken=True) == "pass"
+    assert run(FakeDNS({("a.example", "txt"): [b"v=spf1 ptr -all"]}), "192.0.2.1", "h", "x@a.example").result == "fail"
 
 
 def test_a_sender_of_another_script_is_never_asked_for() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowengine.services.config import Address, Config, ConfigError, NameServer, NextHop, default, load, parse
+from flowengine.services.config import settings as settings_of
 from flowengine.services.config.pages import reference, sample, schema
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import Problems
@@ -113,9 +114,7 @@ def test_secrets_do_not_show_in_the_repr() -> None:
 
 def test_the_runtime_gets_its_part() -> None:
     config = parse(CONTRACT, base=Path("/etc/flowengine"), files=False, environment={"API_TOKEN": "t"})
-    pytest.importorskip("flowengine.mail.dkim")
-    pytest.importorskip("flowengine.language.caching")
-    told = config.settings()
+    told = settings_of(config)
     assert (told.hostname, told.quarantines, told.script_root) == (
         "mx.example.net",
         {"spam"},
@@ -252,6 +251,13 @@ def test_a_sink_forwards_nothing_so_it_may_take_all() -> None:
 def test_a_missing_variable_never_shows_another_ones_value() -> None:
     (line,) = problems_of('[api]\nheaders = { A = "${B} ${C}" }', environment={"B": "s3cret"})
     assert "s3cret" not in line and "has no C" in line
+
+
+def test_options_stand_in_place_of_the_file() -> None:
+    config = parse(CONTRACT, files=False, environment={"API_TOKEN": "t"}).with_options("127.0.0.1:99", "http://x/")
+    assert (str(config.dns.servers[0]), config.api.url, config.dns.timeout) == ("127.0.0.1:99", "http://x/", 5.0)
+    with pytest.raises(ConfigError, match=r"--dns:1:1: 'dns\.example'"):
+        config.with_options(dns="dns.example")
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

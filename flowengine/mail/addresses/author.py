@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 
 from flowengine.mail import names
-from flowengine.mail.addresses.headers import parse_list
+from flowengine.mail.addresses.headers import display, read
 from flowengine.mail.addresses.tokens import Kind, Token, Tokens, decode, tokenize
-from flowengine.mail.addresses.values import Group
+from flowengine.mail.addresses.values import Address, Group
 from flowengine.mail.addresses.words import decode_words
 from flowengine.mail.errors import MailError
 
@@ -47,26 +46,54 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n(?![ \t])")
 _ANGLE = re.compile("[<>\uff1c\uff1e]")
 _AT = "@\uff20\ufe6b"
 _NAMED_DOMAIN = re.compile(rf"[{_AT}]\s*+([^\s{_AT}<>()\[\]\"',;:\\?=\uff1c\uff1e]*+)")
+# Most mail: a name without anything special, and an address. What matches here the grammar reads alike.
+_PLAIN = re.compile(
+    rb"""[ \t]*+(?:"[A-Za-z0-9 .,'&!/_-]*+"|[A-Za-z0-9 '&!/_-]*+)[ \t]*+
+    <[A-Za-z0-9!#$%&'*+/^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&'*+/^_`{|}~-]++)*+
+    @((?!-)[A-Za-z0-9_-]++(?<!-)(?:\.(?!-)[A-Za-z0-9_-]++(?<!-))*+)>[ \t]*+(?:\r?\n)?""",
+    re.VERBOSE,
+)
 _ENCODED_WORD = re.compile(r"=\?[^?]*+\?[BbQq]\?")
 
 
 def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
     """The author domain (A-labels, lower case) of a message, from the values of all its From fields.
 
-    Several addresses of one domain are one author domain (RFC 9989 §5.3.1). Never raises.
+    Several addresses of one domain are one author domain (RFC 9989 §5.3.1). A field that breaks the grammar is taken
+    when it can be read all the same and has no second domain in it. Never raises.
     """
     if not from_values:
         return FromRefused(Refusal.NO_FROM)
     if len(from_values) > 1:
         return FromRefused(Refusal.SEVERAL_FROM, str(len(from_values)))
-    value = decode(from_values[0]).removesuffix("\n").removesuffix("\r")
+    if plain := _PLAIN.fullmatch(from_values[0]):
+        return names.to_ascii(plain[1].decode("ascii")) or FromRefused(Refusal.BAD_DOMAIN)
+    return _from_field(decode(from_values[0]).removesuffix("\n").removesuffix("\r"))
+
+
+def _from_field(value: str) -> str | FromRefused:
     if control := _CONTROL.search(value):
         return FromRefused(Refusal.AMBIGUOUS, f"control character at {control.start()}")
+    broken = ""
     try:
         field = tokenize(value)
-        entries = parse_list(value)
+        try:
+            entries = read(field)
+        except MailError as error:
+            broken = str(error)
+            entries = read(field, tolerant=True)
     except MailError as error:
-        return FromRefused(Refusal.UNPARSABLE, str(error))
+        return FromRefused(Refusal.UNPARSABLE, broken or str(error))
+    author = _one_domain(entries)
+    if isinstance(author, FromRefused):
+        return author
+    if broken and _names_another(value, author):
+        return FromRefused(Refusal.UNPARSABLE, broken)
+    doubt = _second_reading(field, author)
+    return FromRefused(Refusal.AMBIGUOUS, doubt) if doubt else author
+
+
+def _one_domain(entries: Sequence[Address | Group]) -> str | FromRefused:
     domains: dict[str, None] = {}
     for entry in entries:
         if isinstance(entry, Group):
@@ -78,9 +105,7 @@ def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
         domains[domain] = None
     if len(domains) > 1:
         return FromRefused(Refusal.SEVERAL_DOMAINS, ", ".join(list(domains)[:4])[:200])
-    author = next(iter(domains))
-    doubt = _second_reading(field, author)
-    return FromRefused(Refusal.AMBIGUOUS, doubt) if doubt else author
+    return next(iter(domains))
 
 
 def _second_reading(field: Tokens, author: str) -> str:
@@ -94,15 +119,13 @@ def _second_reading(field: Tokens, author: str) -> str:
             return "a comment within an address"
         if any(token.kind is Kind.SPECIAL and token.text in ",:" for token in address):
             return "a source route"
-        for token, after in pairwise(address):
-            local = after.kind is Kind.SPECIAL and after.text == "@"
-            if local and (_NAMED_DOMAIN.search(token.text) or _ANGLE.search(token.text)):
-                return "an address within a local part"
-        if any(_ENCODED_WORD.search(token.text) for token in address):
+        words = [token.text for token in address if token.kind is not Kind.SPECIAL]
+        if any(_NAMED_DOMAIN.search(word) or _ANGLE.search(word) for word in words):
+            return "an address within a local part"
+        if any(_ENCODED_WORD.search(word) for word in words):
             return "an encoded word within an address"
-        for token in name:
-            if doubt := _doubtful_name(token, author):
-                return doubt
+        if doubt := _doubtful_name(name, author):
+            return doubt
     return ""
 
 
@@ -120,21 +143,25 @@ def _elements(tokens: Sequence[Token]) -> Iterator[list[Token]]:
         element.append(token)
 
 
-def _doubtful_name(token: Token, author: str) -> str:
-    if token.kind is Kind.QUOTED and _ANGLE.search(token.text) and _names_another(token.text, author):
-        return "another address with angle brackets in a quoted name"
-    if token.kind is Kind.ENCODED:
-        # An @ may not stand in an encoded word of a name (RFC 2047 §5): some readers end the word there.
-        if _names_another(token.text, author):
-            return "another address in an encoded word"
-        text = decode_words([token.text])
-        if _CONTROL.search(text) or "\n" in text:
-            return "a control character in an encoded word"
-        if _ANGLE.search(text) and _names_another(text, author):
-            return "another address with angle brackets in an encoded word"
+def _doubtful_name(name: Sequence[Token], author: str) -> str:
+    shown = display(name)
+    if _ANGLE.search(shown) and _names_another(shown, author):
+        return "another address with angle brackets in the name"
+    for token in name:
+        if token.kind is Kind.ENCODED:
+            # An @ may not stand in an encoded word of a name (RFC 2047 §5): some readers end the word there.
+            if _names_another(token.text, author):
+                return "another address in an encoded word"
+            if _CONTROL.search(text := decode_words([token.text])) or "\n" in text:
+                return "a control character in an encoded word"
     return ""
 
 
 def _names_another(text: str, author: str) -> bool:
-    """Whether the text has an @ before anything but the author's own domain."""
-    return any(names.to_ascii(found.rstrip(".")) != author for found in _NAMED_DOMAIN.findall(text))
+    """Whether the text has an @ before anything but the author's own domain. A single label is no domain of mail but
+    the handle of a person, `(@jane)`."""
+    for found in _NAMED_DOMAIN.findall(text):
+        domain = names.to_ascii(found.rstrip("."))
+        if domain is None or ("." in domain and domain != author):
+            return True
+    return False

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 
-from flowengine.mail.addresses.tokens import Kind, Token, decode, tokenize
+from flowengine.mail.addresses.tokens import Kind, Token, Tokens, decode, tokenize
 from flowengine.mail.addresses.values import ATEXT, Address, Group, mailboxes
 from flowengine.mail.addresses.words import decode_words
 from flowengine.mail.errors import MailError
@@ -26,16 +26,24 @@ def parse_list(value: bytes | str) -> list[Address | Group]:
     Display names may be anything that can be shown; local parts and domains must be clean UTF-8.
     An empty list is an error, empty elements between addresses are not (§4.4).
     """
-    return _Reader(tokenize(decode(value)).tokens, tolerant=False).entries()
+    return read(tokenize(decode(value)))
 
 
 def extract(value: bytes | str) -> list[str]:
     """The `local@domain` of every mailbox of a field value, groups included; [] when it cannot be read."""
     try:
-        entries = _Reader(tokenize(decode(value)).tokens, tolerant=True).entries()
+        entries = read(tokenize(decode(value)), tolerant=True)
     except MailError:
         return []
     return [address.address for address in mailboxes(entries)]
+
+
+def read(field: Tokens, *, tolerant: bool = False) -> list[Address | Group]:
+    """As `parse_list`, from tokens.
+
+    tolerant: before an angle bracket anything goes, as in `Doe, Jane [home] <jane@a.example>`. Raises MailError.
+    """
+    return _Reader(field.tokens, tolerant=tolerant).entries()
 
 
 class _Reader:
@@ -119,13 +127,13 @@ class _Reader:
             if not self._is(",") and not self._is(";"):
                 raise self._unexpected("a comma or the end of the group")
         self._at += 1
-        return Group(_display(name), tuple(members))
+        return Group(display(name), tuple(members))
 
     def _angle_addr(self, name: Sequence[Token]) -> Address:
         self._at += 1
         if self._is("@") or self._is(","):
             self._skip_route()
-        address = self._addr_spec(_display(name))
+        address = self._addr_spec(display(name))
         if not self._is(">"):
             raise self._unexpected("'>'")
         self._at += 1
@@ -188,11 +196,15 @@ class _Reader:
             self._at += 1
 
     def _angle_follows(self) -> bool:
-        """Whether this element has a < before its comma: what stands before it is then only a name."""
-        at = self._at
+        """Whether all up to the next < can only be a name. A comma may stand in it when no @ does."""
+        at, commas, ats = self._at, False, False
         while (token := self._tokens[at]).kind is not Kind.END:
-            if token.kind is Kind.SPECIAL and token.text in ",;<":
-                return token.text == "<"
+            special = token.text if token.kind is Kind.SPECIAL else ""
+            if special == "<":
+                return True
+            if special == ";" or (special == "," and ats) or (special == "@" and commas):
+                return False
+            commas, ats = commas or special == ",", ats or special == "@"
             at += 1
         return False
 
@@ -208,7 +220,7 @@ def _clean(token: Token) -> str:
     return token.text
 
 
-def _display(tokens: Sequence[Token]) -> str:
+def display(tokens: Sequence[Token]) -> str:
     """The words of a phrase as a reader sees them. Blanks between two encoded words vanish (RFC 2047 §6.2)."""
     pieces: list[str] = []
     for encoded, group in groupby(tokens, key=lambda token: token.kind is Kind.ENCODED):

@@ -61,9 +61,10 @@ class Seal:
 
     selector, domain: where the public key is, `selector._domainkey.domain`; U-labels become A-labels.
     algorithm: None follows the key; rsa-sha1 only when named, because verifiers refuse it (RFC 8301).
-    headers: the exact list to sign, an empty one meaning every field; None the recommended ones that are there.
-    additional_headers: names beside those. oversign_headers: names repeated once more at the end.
-    identity: i=, an address or `@domain` within the domain.
+    headers: the exact list to sign, an empty one meaning every field; None what the profile names and is there.
+    profile: one of HEADER_PROFILES. additional_headers: names beside those.
+    oversign_headers: names repeated once more at the end; None those of the profile.
+    identity: i=, an address or `@domain` within the domain, not for ARC.
     timestamp: t=; true is now, a number that second. expiration: x= in seconds since 1970; expiration_relative in
         seconds from the timestamp or now.
     body_length: l=, refused unless allow_body_length, because anybody can then append to the message.
@@ -77,8 +78,9 @@ class Seal:
     header_canonicalization: Canonicalization = "relaxed"
     body_canonicalization: Canonicalization = "relaxed"
     headers: tuple[str, ...] | None = None
+    profile: str = "recommended"
     additional_headers: tuple[str, ...] = ()
-    oversign_headers: tuple[str, ...] = ("from",)
+    oversign_headers: tuple[str, ...] | None = None
     identity: str | None = None
     timestamp: bool | int = False
     expiration: int | None = None
@@ -87,6 +89,7 @@ class Seal:
     allow_body_length: bool = False
     arc: int | None = None
     _wanted: frozenset[bytes] = field(init=False, repr=False, compare=False)
+    _oversigned: tuple[bytes, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         setting = object.__setattr__  # frozen for everybody else
@@ -96,22 +99,36 @@ class Seal:
         for canonicalization in (self.header_canonicalization, self.body_canonicalization):
             if canonicalization not in ("simple", "relaxed"):
                 raise MailError(f"canonicalization {canonicalization!r} is neither simple nor relaxed")
-        for name in (*(self.headers or ()), *self.additional_headers, *self.oversign_headers):
-            if not is_name(name.encode("utf-8", "replace")) or ";" in name:
-                raise MailError(f"{name!r} is no header name that can be signed")
-        signed = (*(self.headers or ("from",)), *self.additional_headers, *self.oversign_headers)
-        if self.arc is None and not any(name.lower() == "from" for name in signed):
-            raise MailError("the From field must be signed (RFC 6376 §5.4)")
+        for name in ("headers", "additional_headers", "oversign_headers"):
+            if (value := getattr(self, name)) is not None:
+                setting(self, name, tuple(value))  # lists come too, and a seal must be hashable
+        self._choose_headers()
         if self.identity is not None:
-            setting(self, "identity", _identity(self.identity, self.domain))
+            _identity(self.identity, self.domain)
+            if self.arc is not None:
+                raise MailError("an ARC-Message-Signature has an instance and no identity")
         if self.body_length is not None and not self.allow_body_length:
             raise MailError("l= is refused: whoever appends to the message would keep the signature (RFC 6376 §8.2)")
         if self.body_length is not None and self.body_length < 0:
             raise MailError("a body length is not negative")
         if self.arc is not None and not 1 <= self.arc <= 50:
             raise MailError(f"ARC instance {self.arc} is not between 1 and 50 (RFC 8617 §4.2.1)")
-        names = (*(RECOMMENDED_HEADERS if self.headers is None else self.headers), *self.additional_headers)
-        setting(self, "_wanted", frozenset(_lower(names)))
+
+    def _choose_headers(self) -> None:
+        if self.profile not in HEADER_PROFILES:
+            raise MailError(f"there is no header profile {self.profile!r}; known: {', '.join(HEADER_PROFILES)}")
+        profile = HEADER_PROFILES[self.profile]
+        wanted = (*(profile.headers if self.headers is None else self.headers), *self.additional_headers)
+        if self.arc is not None:
+            wanted = (*wanted, "dkim-signature")  # what the next verifier would miss when it breaks
+        oversigned = profile.oversigned if self.oversign_headers is None else self.oversign_headers
+        for name in (*wanted, *oversigned):
+            if not is_name(name.encode("utf-8", "replace")) or ";" in name:
+                raise MailError(f"{name!r} is no header name that can be signed")
+        if self.arc is None and self.headers and b"from" not in _lower((*wanted, *oversigned)):
+            raise MailError("the From field must be signed (RFC 6376 §5.4)")
+        object.__setattr__(self, "_wanted", frozenset(_lower(wanted)))
+        object.__setattr__(self, "_oversigned", tuple(_lower(oversigned)))
 
     @property
     def header_name(self) -> str:
@@ -128,7 +145,9 @@ class Seal:
         else:
             wanted = self._wanted
             names = [part.key for part in reversed(fields) if part.key in wanted]
-        return [*names, *_lower(self.oversign_headers)]
+        if self.arc is not None:  # RFC 8617 §4.1.2: seals cover the ARC fields, and results change on the way
+            names = [n for n in names if not n.startswith(b"arc-") and n != b"authentication-results"]
+        return [*names, *self._oversigned]
 
 
 def sign(message: Message, seal: Seal, now: float) -> str:
@@ -177,7 +196,7 @@ def _unsigned(seal: Seal, names: Sequence[bytes], digest: bytes, now: float) -> 
         first += f" x={expires};"
     second = f"d={seal.domain}; s={seal.selector};"
     if seal.identity is not None:
-        second += f" i={seal.identity};"
+        second += f" i={_identity(seal.identity, seal.domain)};"
     if seal.body_length is not None:
         second += f" l={seal.body_length};"
     body = base64.b64encode(digest).decode("ascii")

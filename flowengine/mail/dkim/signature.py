@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, select
 from flowengine.mail.dkim.names import domain_name
-from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, without_space
+from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, require, without_space
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 
 _CODED = re.compile(rb"=([0-9A-F]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_FIELD = 65536
+ALGORITHMS = (b"rsa-sha256", b"rsa-sha1", b"ed25519-sha256")
+ARC_ALGORITHMS = (b"rsa-sha256", b"ed25519-sha256")  # RFC 8617 is younger than the end of SHA-1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,15 @@ class Signature:
         """The type of key that the algorithm needs."""
         return self.algorithm.partition("-")[0]
 
+    @property
+    def unsigned(self) -> Field:
+        """The field with its b= emptied, as it was when it was signed."""
+        name, colon, value = self.field.raw.partition(b":")
+        return Field(self.field.key, name + colon + emptied(value))
+
     def header_digest(self, fields: Sequence[Field]) -> bytes:
         """The hash over the signed fields and this one with its b= emptied (RFC 6376 §3.7)."""
-        name, colon, value = self.field.raw.partition(b":")
-        own = Field(self.field.key, name + colon + emptied(value))
-        lines = canonical_fields([*select(fields, self.headers), own], self.header_canonicalization)
+        lines = canonical_fields([*select(fields, self.headers), self.unsigned], self.header_canonicalization)
         return hashlib.new(self.hash, b"\r\n".join(lines), usedforsecurity=self.hash != "sha1").digest()
 
 
@@ -62,18 +69,21 @@ def parse_signature(field: Field, *, arc: bool = False) -> Signature:
     if len(field.raw) > _LONGEST_FIELD:
         raise MailError("the signature field is too long")
     tags = parse_tags(field.value)
-    for name in ("a", "b", "bh", "d", "h", "s") if arc else ("v", "a", "b", "bh", "d", "h", "s"):
-        if not tags.get(name):
-            raise MailError(f"{name}= is missing")
+    require(tags, "a", "b", "bh", "d", "s", *(() if arc else ("v", "h")))
     if not arc and tags["v"] != b"1":
         raise MailError("v= is not 1")
-    if tags["a"] not in (b"rsa-sha256", b"rsa-sha1", b"ed25519-sha256"):
+    if tags["a"] not in (ARC_ALGORITHMS if arc else ALGORITHMS):
         raise MailError("the algorithm is not known")
     domain = domain_name(_text(tags["d"]), "d=")
-    header, _, body = tags.get("c", b"simple/simple").partition(b"/")
+    # Without c= ARC is relaxed: implementations and the public test suite agree on it, RFC 8617 says nothing.
+    header, _, body = tags.get("c", b"relaxed/relaxed" if arc else b"simple/simple").partition(b"/")
+    if "h" not in tags:  # may be empty for ARC, which leaves to the sealer what to sign
+        raise MailError("h= is missing")
     headers = tuple(without_space(tags["h"]).lower().split(b":"))
-    if b"from" not in headers:
+    if not arc and b"from" not in headers:
         raise MailError("the From field is not signed")
+    if arc and b"arc-seal" in headers:
+        raise MailError("an ARC-Message-Signature does not sign ARC-Seal fields (RFC 8617 §4.1.2)")
     if not arc and "q" in tags and b"dns/txt" not in without_space(tags["q"]).split(b":"):
         raise MailError("q= names no way to the key that is known")
     timestamp, expiration = number_value(tags, "t"), number_value(tags, "x")
@@ -97,6 +107,37 @@ def parse_signature(field: Field, *, arc: bool = False) -> Signature:
     )
 
 
+def parse_arc_seal(field: Field) -> Signature:
+    """The parts of an ARC-Seal (RFC 8617 §4.1.3): always relaxed, signs whole ARC sets instead of h= and a body.
+    Raises MailError."""
+    if len(field.raw) > _LONGEST_FIELD:
+        raise MailError("the ARC-Seal is too long")
+    tags = parse_tags(field.value)
+    require(tags, "i", "a", "b", "cv", "d", "s")
+    if "h" in tags:
+        raise MailError("an ARC-Seal has no h=")
+    if tags["cv"] not in (b"none", b"pass", b"fail"):
+        raise MailError("cv= is not known")
+    if tags["a"] not in ARC_ALGORITHMS:
+        raise MailError("the algorithm is not known")
+    return Signature(
+        field=field,
+        tags=tags,
+        domain=domain_name(_text(tags["d"]), "d="),
+        selector=domain_name(_text(tags["s"]), "s="),
+        identity="",
+        algorithm=tags["a"].decode("ascii"),
+        header_canonicalization="relaxed",
+        body_canonicalization="relaxed",
+        headers=(),
+        body_hash=b"",
+        signature=base64_value(tags, "b"),
+        length=None,
+        timestamp=number_value(tags, "t"),
+        expiration=None,
+    )
+
+
 def _canonicalization(name: bytes) -> Canonicalization:
     if name == b"simple":
         return "simple"
@@ -115,6 +156,8 @@ def _identity(tags: dict[str, bytes], domain: str) -> str:
     host = domain_name(host, "i=") if at else ""
     if host != domain and not host.endswith("." + domain):
         raise MailError("i= is outside the domain of d=")
+    if _CONTROL.search(local):
+        raise MailError("i= holds control characters")
     return f"{local}@{host}"
 
 

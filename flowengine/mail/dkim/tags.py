@@ -30,6 +30,13 @@ def parse_tags(text: bytes) -> dict[str, bytes]:
     return tags
 
 
+def require(tags: dict[str, bytes], *names: str) -> None:
+    """Raises MailError when one of these tags is missing or empty."""
+    for name in names:
+        if not tags.get(name):
+            raise MailError(f"{name}= is missing")
+
+
 def without_space(value: bytes) -> bytes:
     """A value whose inner white space means nothing (base64, lists)."""
     return value.translate(_FOLDS, _SPACE)

@@ -6,7 +6,7 @@ body hash is wrong costs no question.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -22,6 +22,7 @@ Result = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "perm
 """The words of RFC 8601 §2.7.1."""
 
 SKEW = 300  # seconds by which clocks may differ
+MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def prepare(message: Message, *, now: float, limit: int = 5) -> tuple[Candidate,
     original = message.original
     return tuple(
         _candidate(original, part, now) if place < limit else _beyond(part, limit)
-        for place, part in enumerate(original.headers.all(b"dkim-signature"))
+        for place, part in enumerate(original.headers.all(b"dkim-signature")[: limit + MOST_UNCHECKED])
     )
 
 
@@ -83,11 +84,11 @@ async def verify(
 ) -> tuple[SignatureResult, ...]:
     """The results of all signatures of the message as received, top to bottom; () for an unsigned message.
 
-    now: seconds since 1970. limit: signatures to verify, the rest is reported as policy. minimum_bits: RSA keys
+    now: seconds since 1970. limit: signatures to verify, up to 50 more are reported as policy. minimum_bits: RSA keys
     below it give policy (RFC 8301 §3.2). prepared: what `prepare` gave for this message.
     """
     candidates = prepare(message, now=now, limit=limit) if prepared is None else prepared
-    keys = await _find_keys(candidates, resolver)
+    keys = await find_keys((c.signature for c in candidates if c.signature), resolver)
     return tuple(_judge(candidate, keys, minimum_bits) for candidate in candidates)
 
 
@@ -99,15 +100,18 @@ async def verify_field(
     if len(fields) != 1 or fields[0].key != b"dkim-signature":
         return SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field")
     candidate = _candidate(message.original, fields[0], now)
-    return _judge(candidate, await _find_keys((candidate,), resolver), minimum_bits)
+    keys = await find_keys([candidate.signature] if candidate.signature else [], resolver)
+    return _judge(candidate, keys, minimum_bits)
 
 
 Found = FoundKeys | DNSUnavailable
+Keys = Mapping[tuple[str, str], Found]
+"""What DNS said of (selector, domain)."""
 
 
-async def _find_keys(candidates: tuple[Candidate, ...], resolver: Resolver) -> dict[tuple[str, str], Found]:
-    """The keys of all signatures that still need one, each place asked once."""
-    places = list(dict.fromkeys((c.signature.selector, c.signature.domain) for c in candidates if c.signature))
+async def find_keys(signatures: Iterable[Signature], resolver: Resolver) -> dict[tuple[str, str], Found]:
+    """The keys of all these signatures, each place asked once; an answer that could not be had is kept as such."""
+    places = list(dict.fromkeys((signature.selector, signature.domain) for signature in signatures))
 
     async def find(place: tuple[str, str]) -> Found:
         try:
@@ -115,9 +119,17 @@ async def _find_keys(candidates: tuple[Candidate, ...], resolver: Resolver) -> d
         except DNSUnavailable as error:
             return error
 
-    if len(places) == 1:  # no task for the usual message
-        return {places[0]: await find(places[0])}
+    if len(places) < 2 or not _in_loop():  # no task for the usual message, nor when answers are played back
+        return {place: await find(place) for place in places}
     return dict(zip(places, await asyncio.gather(*map(find, places)), strict=True))
+
+
+def _in_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _candidate(message: Message, part: Field, now: float) -> Candidate:
@@ -125,7 +137,7 @@ def _candidate(message: Message, part: Field, now: float) -> Candidate:
         signature = parse_signature(part)
     except MailError as error:
         return Candidate(_unreadable(part, str(error)))
-    tags = {name: value.decode("utf-8", "replace") for name, value in signature.tags.items()}
+    tags = {name: value.replace(b"\r\n", b"").decode("utf-8", "replace") for name, value in signature.tags.items()}
     result = SignatureResult(
         signature.domain, signature.selector, signature.identity, signature.algorithm, "neutral", "", tags=tags,
         signed_headers=tuple(name.decode("utf-8", "replace") for name in signature.headers),
@@ -135,7 +147,7 @@ def _candidate(message: Message, part: Field, now: float) -> Candidate:
     result = replace(result, unsigned_octets=unsigned)
     if problem is not None:
         return Candidate(replace(result, result="fail", reason=problem))
-    return Candidate(result, signature, signature.header_digest(_others(message.headers, part)))
+    return Candidate(result, signature, signature.header_digest(others(message.headers, part)))
 
 
 def check_content(signature: Signature, message: Message, now: float) -> tuple[str | None, int]:
@@ -152,27 +164,34 @@ def check_content(signature: Signature, message: Message, now: float) -> tuple[s
     return None, 0 if signature.length is None else size - signature.length
 
 
-def _others(headers: Headers, own: Field) -> tuple[Field, ...]:
+def others(headers: Headers, own: Field) -> tuple[Field, ...]:
     """The fields without the signature itself, which h= never means (RFC 6376 §3.7)."""
     return tuple(part for part in headers if part is not own)
 
 
-def _judge(candidate: Candidate, keys: dict[tuple[str, str], Found], minimum_bits: int) -> SignatureResult:
-    signature, result = candidate.signature, candidate.result
-    if signature is None:
-        return result
+def _judge(candidate: Candidate, keys: Keys, minimum_bits: int) -> SignatureResult:
+    if candidate.signature is None:
+        return candidate.result
+    return judge(candidate.signature, candidate.digest, keys, candidate.result, minimum_bits)
+
+
+def judge(
+    signature: Signature, digest: bytes, keys: Keys, result: SignatureResult, minimum_bits: int
+) -> SignatureResult:
+    """The result with what the keys of the signature's place say about it."""
     found = keys[signature.selector, signature.domain]
     if isinstance(found, DNSUnavailable):
         return replace(result, result="temperror", reason=f"the key is not available now: {found.reason}")
     result = replace(result, secure=found.secure)
-    where = f"{signature.selector}._domainkey.{signature.domain}"
     if not found.records:
-        reason = f": {found.problems[0]}" if found.problems else ""
-        return replace(result, result="permerror", reason=f"no key for signature {where}{reason}")
-    return check_keys(signature, candidate.digest, found.records, result, minimum_bits)
+        reason = f"no key for signature {signature.selector}._domainkey.{signature.domain}"
+        if found.problems:
+            reason += f": {found.problems[0]}"
+        return replace(result, result="permerror", reason=reason)
+    return _by_keys(signature, digest, found.records, result, minimum_bits)
 
 
-def check_keys(
+def _by_keys(
     signature: Signature, digest: bytes, records: tuple[KeyRecord, ...], result: SignatureResult, minimum_bits: int
 ) -> SignatureResult:
     """The result by the first record that verifies, else by the first that comes nearest."""

@@ -52,23 +52,18 @@ async def evaluate(
     if record is None:
         reason = f"the record of {found.domain} has neither a valid policy nor a report address"
         return replace(absent, policy_domain=found.domain, reason=reason)
-    aligner = _Aligner(domain, discovery)
+    aligner = _Aligner(domain, discovery, found.organizational_domain)
     spf_alignment = await aligner.spf(spf, strict=record.aspf == "s")
     dkim_alignment = await aligner.dkim(dkim, strict=record.adkim == "s")
     known = replace(
         absent,
         policy_domain=found.domain,
-        organizational_domain=aligner.organizational_domain or _organizational(found),
+        organizational_domain=aligner.organizational_domain,
         spf=spf_alignment,
         dkim=dkim_alignment,
         record=record,
     )
-    return await _conclude(known, Found(found.domain, record, found.own), resolver, sample)
-
-
-def _organizational(found: Found) -> str:
-    """What discovery tells of the organizational domain without asking more: nothing for an own record."""
-    return "" if found.own or found.record.psd == "y" else found.domain
+    return await _conclude(known, found._replace(record=record), resolver, sample)
 
 
 async def _conclude(known: DMARCResult, found: Found, resolver: Resolver, sample: Callable[[], float]) -> DMARCResult:
@@ -123,9 +118,9 @@ def _disposition(
 class _Aligner:
     """Compares domains with the author's (RFC 9989 §4.10.2); asks DNS only for names that could be aligned."""
 
-    def __init__(self, author: str, discovery: Discovery) -> None:
+    def __init__(self, author: str, discovery: Discovery, organizational_domain: str) -> None:
         self.author, self.discovery = author, discovery
-        self.organizational_domain = ""
+        self.organizational_domain = organizational_domain
 
     async def spf(self, identifier: Identifier | None, *, strict: bool) -> Alignment:
         if identifier is None or not identifier.domain:

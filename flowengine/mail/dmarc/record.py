@@ -79,7 +79,7 @@ def parse(text: bytes) -> Record | None:
     return _cached(text) if len(text) <= _CACHED_SIZE else _parse(text)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _cached(text: bytes) -> Record | None:
     return _parse(text)
 

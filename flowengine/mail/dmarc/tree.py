@@ -15,11 +15,16 @@ _MOST_QUERIES = 8
 
 
 class Found(NamedTuple):
-    """A record that applies, and whether it is that of the author domain itself (p) or from above (sp, np)."""
+    """A record that applies.
+
+    own: whether it is that of the author domain itself (p) or from above (sp, np).
+    organizational_domain: of the author domain, as far as the search had to find it out, else "".
+    """
 
     domain: str
     record: Record
     own: bool
+    organizational_domain: str = ""
 
 
 class Walk(NamedTuple):
@@ -48,17 +53,15 @@ class Discovery:
             return None
         domain = self.suffixes.organizational_domain(author)
         above = await self.records(domain) if domain != author else ()
-        return Found(domain, above[0], own=False) if len(above) == 1 else None
+        return Found(domain, above[0], own=False, organizational_domain=domain) if len(above) == 1 else None
 
     async def _policy_above(self, author: str) -> Found | None:
         """RFC 9989 §4.10.1: the organizational domain's record, then that of the public suffix domain."""
-        walk = await self.walk(author)
-        by_name = dict(walk.records)
-        if record := by_name.get(walk.organizational_domain):
-            return Found(walk.organizational_domain, record, own=False)
-        suffix = walk.organizational_domain.partition(".")[2]
-        record = by_name.get(suffix)
-        return Found(suffix, record, own=False) if record is not None and record.psd == "y" else None
+        records, top = await self.walk(author)
+        by_name = dict(records)
+        suffix = top.partition(".")[2]  # has a record only if its psd=y ended the walk
+        domain = top if top in by_name else suffix
+        return Found(domain, by_name[domain], own=False, organizational_domain=top) if domain in by_name else None
 
     async def organizational_domain(self, name: str) -> str:
         """The organizational domain of any name."""

@@ -44,11 +44,20 @@ class MacroString:
     plain: str | None
     needs_validated_name: bool
 
-    def expand(self, values: Mapping[str, str]) -> str:
-        """The text, with values for the letters s l o d i p h v (and c r t in explanations)."""
+    def expand(self, values: Mapping[str, str], longest: int | None = None) -> str:
+        """The text, with values for the letters that occur. longest: characters of it that matter, from the right;
+        a hostile record full of macros costs no more than those."""
         if self.plain is not None:
             return self.plain
-        return "".join(piece if isinstance(piece, str) else _expand(piece, values) for piece in self.pieces)
+        texts: list[str] = []
+        length = 0
+        for piece in reversed(self.pieces):
+            text = piece if isinstance(piece, str) else _expand(piece, values)
+            texts.append(text)
+            length += len(text)
+            if longest is not None and length > longest:
+                break
+        return "".join(reversed(texts))
 
 
 def parse_macro_string(text: str, *, explanation: bool = False) -> MacroString:

@@ -62,7 +62,7 @@ def parse(text: bytes) -> Record:
     return parsed
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _cached(text: bytes) -> Record | str:
     return _parse(text)
 

@@ -106,13 +106,14 @@ def parse(
         raise ConfigError([_syntax(name, text, str(error))]) from None
     except RecursionError:
         raise ConfigError([_whole(name, "brackets are nested too deep", "syntax")]) from None
-    problems = Problems(Positions(name, text))
+    positions = Positions(name, text)
+    problems = Problems(positions)
     config = Reader(problems, base, environment).table(Config, document, ())
     if config is None:  # a required key at the top: there is none today
         raise ConfigError(problems.of("error"))
     if "hostname" not in document:
         config = replace(config, hostname=_system_name())
-    config = replace(config, path=path, directory=base)
+    config = replace(config, path=path, directory=base, positions=positions)
     check_rules(config, problems)
     if files:
         check_files(config, document, problems)

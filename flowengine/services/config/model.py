@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from flowengine.language.problems import Problem
+from flowengine.language.problems import Problem, Span
 from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
+from flowengine.services.config.positions import Path as KeyPath
+from flowengine.services.config.positions import Positions
+from flowengine.services.config.problems import ConfigError, named
 from flowengine.services.config.values import LOCALHOST, HostName, NameServer, Network, Storage, Word
-
 
 PKIName = Annotated[
     str, Meta(description="A key of [pki].", pattern="^pki:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", examples=["pki:example"])
@@ -216,11 +218,23 @@ class Config:
     warnings: tuple[Problem, ...] = ()
     """What is allowed and unwise."""
 
-    def with_options(self, dns: NameServer | None = None, api_url: str | None = None) -> "Config":
-        """What `--dns` and `--api-url` say in place of the file."""
+    positions: Positions | None = field(default=None, repr=False, compare=False)
+    """Where the keys stand in the text."""
+
+    def problem(self, path: KeyPath, message: str, id: str, *, table: bool = False) -> Problem:  # noqa: A002  # as Problem's
+        """A problem with a key (or with the whole table at this path) that shows only when the world is looked at."""
+        span = self.positions.value(path) if self.positions else Span(str(self.path or "<configuration>"), 1, 1, 1, 1)
+        return Problem(span, id, "error", f"{named(path, table)}{message}")
+
+    def with_options(self, dns: str | None = None, api_url: str | None = None) -> "Config":
+        """What `--dns` and `--api-url` say in place of the file. Raises ConfigError."""
         changed = self
         if dns is not None:
-            changed = replace(changed, dns=replace(changed.dns, servers=(dns,)))
+            try:
+                server = NameServer.parse(dns)
+            except ValueError as error:
+                raise ConfigError([Problem(Span("--dns", 1, 1, 1, 1), "bad-value", "error", str(error))]) from None
+            changed = replace(changed, dns=replace(changed.dns, servers=(server,)))
         if api_url is not None:
             changed = replace(changed, api=replace(changed.api, url=api_url))
         return changed

@@ -1,0 +1,80 @@
+"""What one run may spend: steps, depth of calls, size of values, time.
+
+Compiled flows count loop turns and calls of their own functions; operators and builtins add what grows. Steps come in
+slices, and between two slices the deadline is looked at, so that a flow that only computes meets it too.
+"""
+
+from collections.abc import Callable, Sized
+
+from flowengine.language.problems import BudgetExceeded
+
+SLICE = 10_000  # steps between two looks at the clock: about a millisecond
+FREE = 4096  # values below this size grow without cost: straight-line code makes only so many of them
+BYTES_A_STEP = 64
+BYTES_AN_ITEM = 96  # what an array really takes for one entry
+
+
+class Budget:
+    """The limits of a run and what is left of them.
+
+    steps: how many steps in all. depth: how many calls of recursive functions inside one another. size: the largest
+    single value in bytes. overdue: called between slices; true when the run's deadline is over.
+    """
+
+    __slots__ = ("depth", "left", "most_depth", "overdue", "rest", "size")
+
+    def __init__(
+        self,
+        steps: int = 5_000_000,
+        depth: int = 200,
+        size: int = 64 * 1024 * 1024,
+        overdue: Callable[[], bool] | None = None,
+    ) -> None:
+        self.left = min(steps, SLICE)  # of this slice; compiled code takes from it directly
+        self.rest = steps - self.left
+        self.depth = self.most_depth = depth
+        self.size, self.overdue = size, overdue
+
+    def spend(self, steps: int) -> None:
+        """Take steps. Raises BudgetExceeded when there are not enough, or when the deadline is over."""
+        self.left -= steps
+        if self.left < 0:
+            self.refill()
+
+    def refill(self) -> None:
+        """The next slice. Raises BudgetExceeded when there is none, or when the deadline is over."""
+        if self.overdue is not None and self.overdue():
+            raise BudgetExceeded("the script ran past its deadline")
+        need = SLICE - self.left
+        if self.rest <= 0 or self.rest + self.left < 0:
+            self.rest = 0
+            raise BudgetExceeded("the script ran too long: its steps are used up")
+        taken = min(need, self.rest)
+        self.rest -= taken
+        self.left += taken
+
+    def grow(self, size: int) -> None:
+        """Pay for a new value before it is made. size: in bytes. Raises BudgetExceeded above the limit for one value."""
+        if size > self.size:
+            raise BudgetExceeded(f"a value of {size} bytes is larger than the limit of {self.size}")
+        if size > FREE:
+            self.spend(size // BYTES_A_STEP)
+
+    def grow_items(self, items: int) -> None:
+        """Pay for an array of so many entries before it is made."""
+        self.grow(items * BYTES_AN_ITEM)
+
+    def paid(self, value: Sized) -> None:
+        """Pay for a value that is there already: a string by its bytes, an array by its entries."""
+        self.grow(len(value) * (1 if isinstance(value, str) else BYTES_AN_ITEM))
+
+    def enter(self) -> None:
+        """One recursive call deeper. Raises BudgetExceeded at the limit."""
+        self.depth -= 1
+        if self.depth < 0:
+            self.depth += 1
+            raise BudgetExceeded(f"functions call one another more than {self.most_depth} deep")
+
+    def leave(self) -> None:
+        """Back from a recursive call."""
+        self.depth += 1

@@ -1,0 +1,119 @@
+"""What the SMTP door needs from the rest: a session to speak with, and the settings of a listener.
+
+The door knows no flow, no policy and no configuration file. A step of the session answers with a `Reply` at once, or
+with a coroutine that the door awaits in a Task of its own before it reads the next command.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from flowengine.mail.addresses import Path
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Reply
+
+Waiting = Coroutine[Any, Any, Reply]
+Step = Reply | Waiting
+
+Report = Callable[[str, Mapping[str, object]], None]
+"""Hears what happened, as a name and fields for the log: never content, never a password."""
+
+
+class Session(Protocol):
+    """One visit. The door calls its steps one after the other, in the order RFC 5321 §4.1.4 allows."""
+
+    def connect(self) -> Step:
+        """Somebody came. A 2xx lets the client in, with the text behind the greeting; anything else shows it out."""
+        ...
+
+    def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
+        """HELO or EHLO with the client's name and what we offer. An open transaction ends."""
+        ...
+
+    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
+        """The credentials of PLAIN or LOGIN. 235 lets the client in."""
+        ...
+
+    def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
+        """A transaction begins. Parameters: upper-case keywords, "" for one without a value."""
+        ...
+
+    def rcpt_to(self, address: Path, parameters: Mapping[str, str]) -> Step:
+        """One recipient."""
+        ...
+
+    def data(self, message: Message) -> Step:
+        """The whole message, dot-stuffing undone. Whatever the reply, the transaction is over."""
+        ...
+
+    def reset(self) -> None:
+        """The transaction ended without a message: RSET, a new EHLO, or content that the door refused."""
+        ...
+
+    def disconnect(self) -> Coroutine[Any, Any, object] | None:
+        """The connection is gone. Called once, after the last step has ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Both ends of a connection. Addresses as text, "" on a Unix socket."""
+
+    ip: str = ""
+    port: int = 0
+    server_ip: str = ""
+    server_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one connection. Sizes in octets, times in seconds.
+
+    command_line, auth_line: the longest line, CRLF included; RFC 5321 §4.5.3.1.4 asks for 512 and whatever the
+    extensions add, RFC 4954 §4 for 12288. message_size: with dot-stuffing undone; also what SIZE announces.
+    errors: commands that break the protocol until the client is shown out. idle_commands: commands that bring no
+    message nearer (NOOP, RSET, EHLO …) between two messages. auth_failures: wrong passwords. pending_input: what is
+    read ahead while a step is under way.
+    command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time: silence within a message
+    (§4.5.3.2.5). message_time: a whole message, however slowly it drips. farewell_time: to fetch our last reply.
+    """
+
+    command_line: int = 2048
+    auth_line: int = 12288
+    message_size: int = 50 << 20
+    errors: int = 20
+    idle_commands: int = 100
+    auth_failures: int = 3
+    pending_input: int = 65536
+    command_time: float = 300.0
+    data_time: float = 180.0
+    message_time: float = 1800.0
+    farewell_time: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How one listener speaks.
+
+    bare_newline: what a CR or LF that stands alone means. Under "reject" a message with one is refused and so is a
+    command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
+    auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
+    """
+
+    hostname: str
+    bare_newline: Literal["reject", "normalize"] = "reject"
+    auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
+    allow_plaintext_auth: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Bounds of all connections together. connections_per_client: IPv6 clients count by /64.
+
+    bytes_in_flight: octets of messages in memory, those coming in and those being decided.
+    """
+
+    connections: int = 1000
+    connections_per_client: int = 100
+    bytes_in_flight: int = 512 << 20

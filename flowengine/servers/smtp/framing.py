@@ -1,0 +1,214 @@
+"""Bytes of a client as lines and content, in order, and the replies as bytes: the machine without its commands.
+
+`receive` works through what came, as far as the session answers at once. When a step has to wait, its coroutine is
+returned; whoever holds the socket awaits it and calls `answer`. `take` gives the replies written meanwhile in one
+piece: a client that pipelines gets one write for a whole group (RFC 2920). Input that comes in between waits.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from flowengine.runtime.actions import Reply
+from flowengine.servers.smtp.content import Content
+from flowengine.servers.smtp.door import Limits, Report, Step, Waiting
+from flowengine.servers.smtp.replies import render
+
+LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
+LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
+BARE_COMMAND = Reply(500, "5.5.2", "A command ends in CRLF and has no other line end in it")
+SHUTTING_DOWN = Reply(421, "4.3.2", "Service is closing, try again later", disconnect=True)
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection", disconnect=True)
+
+
+class Framing(ABC):
+    """One connection. Feed it, write what `take` gives, await what it returns, close when it is `closing`."""
+
+    __slots__ = (
+        "_bare_newlines", "_buffer", "_content", "_errors", "_limits", "_output", "_report", "_skipping", "_then",
+        "_verb", "closing", "draining", "progress",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits, report: Report | None, *, bare_newlines: bool) -> None:
+        self._limits, self._report, self._bare_newlines = limits, report, bare_newlines
+        self._output: list[bytes] = []
+        self._buffer = bytearray()
+        self._content: Content | None = None
+        self._then: Callable[[Reply], None] | None = None
+        self._skipping = False
+        self._errors = 0
+        self._verb = "CONNECT"
+        self.closing = False
+        """Nothing more is read; the connection ends once the replies are written."""
+        self.draining = False
+        self.progress = 0
+        """Grows with everything the client brings to an end: whole lines, octets of content."""
+
+    # -- for whoever holds the socket -----------------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a step is under way: `answer` comes next."""
+        return self._then is not None
+
+    @property
+    def backlog(self) -> int:
+        """Octets that wait until the step under way is answered."""
+        return len(self._buffer) if self._then is not None else 0
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the client is sending content."""
+        return self._content is not None
+
+    def take(self) -> bytes:
+        """The replies since the last time, for one write; b"" for none."""
+        output = self._output
+        if not output:
+            return b""
+        replies = output[0] if len(output) == 1 else b"".join(output)
+        output.clear()
+        return replies
+
+    def receive(self, data: bytes) -> Waiting | None:
+        """Bytes of the client."""
+        if self._then is not None:
+            self._buffer += data
+            return None
+        if self._buffer:
+            self._buffer += data
+            data = self._buffered()
+        return self._advance(data)
+
+    def answer(self, reply: Reply) -> Waiting | None:
+        """The step that was returned last has ended."""
+        then, self._then = self._then, None
+        if then is not None and not self.closing:
+            then(reply)
+        return self._advance(self._buffered())
+
+    def drain(self) -> None:
+        """Say goodbye: now when nothing is under way, else after this transaction."""
+        self.draining = True
+        if self._then is None:
+            self._leave_if_idle()
+
+    def shed(self) -> None:
+        """There is no memory for the message under way: forget it, read on to its end and answer 452."""
+        if self._content is not None:
+            self._content.shed()
+
+    def end(self, reply: Reply) -> None:
+        """Say this and close, whatever is under way."""
+        if not self.closing:
+            self._say(reply)
+            self.closing = True
+
+    # -- what the commands are built on ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def _command(self, line: bytes) -> Waiting | None:
+        """A line, without its line end."""
+
+    @abstractmethod
+    def _broken_line(self, reply: Reply) -> None:
+        """A line that cannot be a command or a response, and what the client hears."""
+
+    @abstractmethod
+    def _end_of_content(self, content: Content) -> Waiting | None:
+        """The message is complete."""
+
+    @abstractmethod
+    def _idle(self) -> bool:
+        """Whether no transaction and no dialog is open."""
+
+    def _ask(self, then: Callable[[Reply], None], call: Callable[..., Step], *arguments: object) -> Waiting | None:
+        """Take a step of the session: `then` gets its reply, now or when it is there."""
+        try:
+            step = call(*arguments)
+        except Exception as error:  # noqa: BLE001  # whatever goes wrong in there, the client hears 451
+            self.trouble(error)
+            step = LOCAL_ERROR
+        if isinstance(step, Reply):
+            then(step)
+            return None
+        self._then = then
+        return step
+
+    def _say(self, reply: Reply) -> None:
+        self._write(reply, render(reply))
+
+    def _write(self, reply: Reply, line: bytes) -> None:
+        """Answer. A 421 always ends the connection (RFC 5321 §3.8)."""
+        self._output.append(line)
+        if self._report is not None:
+            self._report("smtp.command", {"verb": self._verb, "code": reply.code, "reply": str(reply)})
+        if reply.disconnect or reply.code == 421:
+            self.closing = True
+
+    def _fault(self, reply: Reply) -> None:
+        """Answer a command that breaks the protocol. Too many of them, and the client is shown out."""
+        self._errors += 1
+        self._say(reply)
+        if self._errors >= self._limits.errors:
+            self.end(TOO_MANY_ERRORS)
+
+    def trouble(self, error: BaseException) -> None:
+        """An error of ours, for the log."""
+        if self._report is not None:
+            self._report("smtp.trouble", {"verb": self._verb, "error": f"{type(error).__name__}: {error}"})
+
+    # -- the flow of bytes ----------------------------------------------------------------------------------------
+
+    def _buffered(self) -> bytes:
+        data = bytes(self._buffer)
+        self._buffer.clear()
+        return data
+
+    def _advance(self, data: bytes) -> Waiting | None:
+        """Work through the input until it is used up or a step has to wait."""
+        position = 0
+        while not self.closing:
+            if self._content is not None:
+                self.progress += len(data) - position
+                end = self._content.feed(data, position) if position < len(data) else -1
+                if end < 0:
+                    return None
+                content, self._content = self._content, None
+                position, step = end, self._end_of_content(content)
+            else:
+                if self.draining:
+                    self._leave_if_idle()
+                end = data.find(b"\n", position)
+                if end < 0:
+                    self._keep_line(data, position)
+                    return None
+                start, position = position, end + 1
+                step = None if self.closing else self._line(data[start:end])
+            if step is not None:
+                self._buffer += data[position:]
+                return step
+        return None
+
+    def _leave_if_idle(self) -> None:
+        if self._content is None and self._idle():
+            self.end(SHUTTING_DOWN)
+
+    def _keep_line(self, data: bytes, position: int) -> None:
+        """The start of a line whose end is still to come."""
+        if self._skipping or len(data) - position > self._limits.auth_line:
+            self._skipping = True
+        elif position < len(data):
+            self._buffer += data[position:]
+
+    def _line(self, line: bytes) -> Waiting | None:
+        self.progress += 1
+        whole = line[-1:] == b"\r"
+        if self._skipping or len(line) >= self._limits.auth_line:
+            self._skipping = False
+            self._broken_line(LINE_TOO_LONG)
+        elif b"\r" in line[:-1] or not (whole or self._bare_newlines):
+            # A relay that let an LF through in an address or a name must not get its second half carried out here.
+            self._broken_line(BARE_COMMAND)
+        else:
+            return self._command(line[:-1] if whole else line)
+        return None

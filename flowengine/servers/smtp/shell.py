@@ -1,0 +1,324 @@
+"""One connection: aiosmtpd's SMTP class with the protocol callbacks of ours, around a `Machine`.
+
+The machine speaks SMTP; the shell owns the socket. It writes once for each batch of input, awaits steps of the session
+in a Task each, one at a time, and stops reading whenever the other side is faster than we are. Steps are always begun
+from a callback of the event loop, never within a Task.
+"""
+
+from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from typing import Any, cast
+
+from aiosmtpd.smtp import SMTP
+
+from flowengine.runtime.actions import Reply
+from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting
+from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
+from flowengine.servers.smtp.lobby import Lobby
+from flowengine.servers.smtp.machine import Machine
+from flowengine.servers.smtp.replies import render
+
+RECEIVE = 65536
+"""Octets a read: asyncio's own 256 KiB cost a fresh mapping each."""
+
+TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=True)
+TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
+
+# Why a connection is not read from at the moment.
+_BUSY, _UNREAD, _MEMORY = 1, 2, 4
+
+
+class Entrance:
+    """What the connections of one listener share, aiosmtpd's slow constructor among it: it runs once, here."""
+
+    def __init__(
+        self, lobby: Lobby, options: Options, open_session: Callable[[Client], Session], report: Report | None
+    ) -> None:
+        self.lobby, self.options, self.open_session, self.report = lobby, options, open_session, report
+        template = SMTP(
+            None,
+            data_size_limit=options.limits.message_size,
+            enable_SMTPUTF8=True,
+            hostname=options.hostname,
+            loop=lobby.loop,
+        )
+        self.template: Mapping[str, Any] = {
+            name: value for name, value in vars(template).items() if name not in Shell.__slots_of_ours__
+        }
+
+    def __call__(self) -> "Shell":
+        return Shell(self)
+
+
+class Shell(SMTP):
+    """A connection of a client."""
+
+    # What a connection has of its own, or what aiosmtpd's stream reader would need: not taken from the template.
+    __slots_of_ours__ = frozenset(
+        ("transport", "session", "envelope", "_closed", "_stream_reader_wr", "_strong_reader", "_source_traceback")
+    )
+    _closed = None  # StreamReaderProtocol's future, which nobody waits for here
+
+    def __init__(self, entrance: Entrance) -> None:
+        # not super().__init__, which inspects the whole class for each connection
+        vars(self).update(entrance.template)
+        self._entrance, self._lobby = entrance, entrance.lobby
+        self._limits = entrance.options.limits
+        self._loop: AbstractEventLoop = entrance.lobby.loop
+        self.transport: Transport | None = None
+        self._client = Client()
+        self._visit: Session | None = None
+        self._machine: Machine | None = None
+        self._task: Task[Reply] | None = None
+        self._paused = 0
+        self._held = 0
+        self._ended = False
+        self._mark, self._since, self._content_since = -1, self._loop.time(), 0.0
+        self._closing_since = 0.0
+
+    # -- callbacks of the event loop ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Greet, or show out."""
+        self.transport = transport = cast(Transport, transport)  # uvloop's is one only by its methods
+        with suppress(AttributeError):  # uvloop has a buffer of its own
+            transport.max_size = RECEIVE  # type: ignore[attr-defined]  # of asyncio's selector transport
+        self._client = client = _client(transport)
+        refusal = self._lobby.enter(self, client)
+        if refusal is not None:
+            self._show_out(refusal)
+            return
+        try:
+            self._visit = visit = self._entrance.open_session(client)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the client hears 421 and comes back
+            self._report_trouble(error)
+            self._show_out(TROUBLE)
+            self._lobby.leave(self, client)
+            return
+        self._machine = machine = Machine(visit, self._entrance.options, self._entrance.report)
+        self._settle(machine, machine.start())
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        machine = self._machine
+        if machine is None:
+            return
+        try:
+            step = machine.receive(data)
+        except Exception as error:  # noqa: BLE001  # our mistake: no other connection may suffer for it
+            self._report_trouble(error)
+            machine.end(TROUBLE)
+            step = None
+        self._settle(machine, step)
+
+    def eof_received(self) -> bool:
+        """The client has nothing more to say. It still hears the answer to what is under way (half-close)."""
+        self._ended = True
+        return self._machine is not None and self._machine.waiting
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone; a message whose end was seen is still decided, other steps are given up."""
+        self.transport = None
+        machine = self._machine
+        if machine is None:
+            return
+        if self._task is None:
+            self._part(machine)
+        elif not machine.deciding:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: then we do not read its commands."""
+        self._pause(_UNREAD)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._resume(_UNREAD)
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    def _settle(self, machine: Machine, step: Waiting | None) -> None:
+        """After the machine has worked: write, wait, close."""
+        transport = self.transport
+        if transport is None:
+            if step is not None:
+                step.close()
+            return
+        replies = machine.take()
+        if replies:
+            transport.write(replies)
+        if step is not None:
+            self._task = task = self._loop.create_task(step)
+            task.add_done_callback(self._answered)
+        if machine.held != self._held:
+            self._account(machine)
+        if machine.closing or (self._ended and not machine.waiting):
+            self._close(transport)
+        elif machine.backlog > self._limits.pending_input:
+            self._pause(_BUSY)
+
+    def _answered(self, task: Task[Reply]) -> None:
+        self._task = None
+        machine = self._machine
+        if machine is None:
+            return
+        if task.cancelled():
+            reply = SHUTTING_DOWN
+        elif (error := task.exception()) is not None:
+            machine.trouble(error)
+            reply = LOCAL_ERROR
+        else:
+            reply = task.result()
+        if self.transport is None:
+            self._part(machine)
+            return
+        self._resume(_BUSY)
+        try:
+            step = machine.answer(reply)
+        except Exception as failure:  # noqa: BLE001  # our mistake: no other connection may suffer for it
+            self._report_trouble(failure)
+            machine.end(TROUBLE)
+            step = None
+        self._settle(machine, step)
+
+    def _part(self, machine: Machine) -> None:
+        """The visit is over."""
+        self._machine = None
+        self._lobby.account(self, -self._held)
+        self._held = 0
+        visit, self._visit = self._visit, None
+        if visit is not None:
+            try:
+                last = visit.disconnect()
+            except Exception as error:  # noqa: BLE001  # nobody is left to hear of it
+                self._report_trouble(error)
+            else:
+                if last is not None:
+                    self._lobby.finish(last)
+        if self._entrance.report is not None:
+            fields = {"client": self._client.ip, "messages": machine.messages, "lines": machine.progress}
+            self._entrance.report("smtp.disconnect", fields)
+        self._lobby.leave(self, self._client)
+
+    def _show_out(self, reply: Reply) -> None:
+        if self.transport is not None:
+            self.transport.write(render(reply))
+            self.transport.close()
+        if self._entrance.report is not None:
+            self._entrance.report("smtp.refused", {"client": self._client.ip, "reply": str(reply)})
+
+    def _close(self, transport: Transport) -> None:
+        if not self._closing_since:
+            self._closing_since = self._loop.time()
+            transport.close()
+
+    def _report_trouble(self, error: BaseException) -> None:
+        if self._entrance.report is not None:
+            fields = {"client": self._client.ip, "error": f"{type(error).__name__}: {error}"}
+            self._entrance.report("smtp.trouble", fields)
+
+    # -- what the lobby asks --------------------------------------------------------------------------------------
+
+    @property
+    def deciding(self) -> bool:
+        """Whether the session has a whole message."""
+        return self._machine is not None and self._machine.deciding
+
+    @property
+    def held(self) -> int:
+        """Octets of a message in memory, as the lobby knows it."""
+        return self._held
+
+    def _account(self, machine: Machine) -> None:
+        change, self._held = machine.held - self._held, machine.held
+        self._lobby.account(self, change)
+
+    def shed(self) -> None:
+        """Give up the message that comes in."""
+        if self._machine is not None and self._machine.receiving:
+            self._machine.shed()
+            self._account(self._machine)
+
+    def wait_for_memory(self) -> None:
+        """Stop reading until there is room."""
+        self._pause(_MEMORY)
+
+    def memory_is_there(self) -> None:
+        """Go on."""
+        self._resume(_MEMORY)
+
+    def look(self, now: float) -> None:
+        """Close the connection if its client has been silent for too long."""
+        machine, transport = self._machine, self.transport
+        if machine is None or transport is None:
+            return
+        if self._closing_since:
+            if now - self._closing_since > self._limits.farewell_time:
+                transport.abort()
+            return
+        ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & _MEMORY
+        if ours or machine.progress != self._mark:
+            self._mark, self._since = machine.progress, now
+        late = now - self._since > (self._limits.data_time if machine.receiving else self._limits.command_time)
+        if not machine.receiving:
+            self._content_since = 0.0
+        elif not self._content_since:
+            self._content_since = now
+        elif now - self._content_since > self._limits.message_time:
+            late = True
+        if late:
+            self._end(machine, TIMED_OUT)
+
+    def drain(self) -> None:
+        """Come to an end, without breaking a transaction off."""
+        if self._machine is not None:
+            self._machine.drain()
+            self._settle(self._machine, None)
+
+    def cut_off(self) -> None:
+        """Come to an end now."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._machine is not None:
+            self._end(self._machine, SHUTTING_DOWN)
+
+    def abort(self) -> None:
+        """Close without another word."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def _end(self, machine: Machine, reply: Reply) -> None:
+        machine.end(reply)
+        self._settle(machine, None)
+
+    # -- back-pressure --------------------------------------------------------------------------------------------
+
+    def _pause(self, reason: int) -> None:
+        if not self._paused and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+        self._paused |= reason
+
+    def _resume(self, reason: int) -> None:
+        if self._paused & reason:
+            self._paused &= ~reason
+            if not self._paused and self.transport is not None and not self.transport.is_closing():
+                self.transport.resume_reading()
+
+
+def _client(transport: BaseTransport) -> Client:
+    """Both ends of a TCP connection; nobody in particular on a Unix socket."""
+    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    if not isinstance(peer, tuple) or not isinstance(own, tuple):
+        return Client()
+    return Client(_text(peer[0]), peer[1], _text(own[0]), own[1])
+
+
+def _text(ip: str) -> str:
+    """An IPv4 client of an IPv6 socket is an IPv4 client; a zone means something on this host only."""
+    if ":" not in ip:
+        return ip
+    address = ip_address(ip.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
