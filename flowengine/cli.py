@@ -49,7 +49,7 @@ def load(config_path: Path | None, dns: str | None = None, api_url: str | None =
 
     dns, api_url: what the options say in place of the file. files: the files it names must be there and safe.
     """
-    from flowengine.services.config import ConfigError, NameServer
+    from flowengine.services.config import ConfigError
     from flowengine.services.config import load as read
 
     try:
@@ -58,7 +58,7 @@ def load(config_path: Path | None, dns: str | None = None, api_url: str | None =
         fail(USAGE, str(error))
         raise
     try:
-        return config.with_options(NameServer.parse(dns) if dns else None, api_url)
+        return config.with_options(dns, api_url)
     except ValueError as error:
         fail(USAGE, f"--dns: {error}")
         raise
@@ -192,7 +192,7 @@ def run(flow: Path, message: str, **options: Any) -> None:
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
     from flowengine.servers.compiling import Compiler
-    from flowengine.servers.engine import services_for
+    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit, play
     from flowengine.servers.printing import play_document, play_text
 
@@ -243,7 +243,7 @@ def verify(message: str, **options: Any) -> None:
     """
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
-    from flowengine.servers.engine import services_for
+    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit
     from flowengine.servers.verifying import verify_message, verify_text
 
@@ -464,7 +464,7 @@ def keys_check(
         flowengine keys check example --selector s1 --domain example.net
     """
     from flowengine.mail.dns import DNSUnavailable
-    from flowengine.servers.engine import services_for
+    from flowengine.services.outside import services_for
     from flowengine.services.key_checks import check_record, self_test
 
     one = _configured(name, config_path)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, to_bytes, to_text, type_name
 from flowengine.mail.addresses import Path, parse_path
 from flowengine.mail.errors import MailError

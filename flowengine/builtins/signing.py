@@ -34,7 +34,7 @@ async def dkim_sign(
     algorithm: Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256", "sha256", "sha1"] | None = None,
     headers: Sequence[str] | None = None,
     additional_headers: Sequence[str] = (),
-    oversign_headers: Sequence[str] = ("from",),
+    oversign_headers: Sequence[str] | None = None,
     discard_changes: bool = False,
     return_header: bool = False,
     arc: bool | int = False,
@@ -73,15 +73,15 @@ async def dkim_sign(
             raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
         private_key = await _key(run, key, named=id)
         seal = dkim.Seal(
-            to_text(selector),
-            name,
-            private_key,
+            selector=to_text(selector),
+            domain=name,
+            key=private_key,
             algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
             header_canonicalization=canonicalization_header,
             body_canonicalization=canonicalization_body,
             headers=None if headers is None else tuple(map(to_text, headers)),
             additional_headers=tuple(map(to_text, additional_headers)),
-            oversign_headers=tuple(map(to_text, oversign_headers)),
+            oversign_headers=None if oversign_headers is None else tuple(map(to_text, oversign_headers)),
             identity=None if identity is None else to_text(identity),
             timestamp=timestamp,
             expiration=expiration,

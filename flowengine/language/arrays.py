@@ -139,6 +139,18 @@ def write(run: Running, keys: Sequence[Value], value: Value, base: Value, inside
     return root
 
 
+def put(run: Running, name: str, value: Value, base: Value) -> Value:
+    """`$base["name"] = value` outside classes; name stays text as a key."""
+    if type(base) is Array and not base.shared:
+        if type(value) is Array:
+            value.shared = True
+        base[name] = value
+        if not len(base) & 1023:
+            _grown(run, base)
+        return base
+    return write(run, (name,), value, base)
+
+
 def _write_object(run: Running, base: Value, keys: Sequence[Value], value: Value, inside: Any) -> None:
     """Write into an object, or into what one of its members holds."""
     if len(keys) == 1:
@@ -225,9 +237,8 @@ def replace_slice(run: Running, base: Value, place: tuple[Value, Value, Value], 
     new = [share(one) for one in value.values()] if type(value) is Array else [value]
     run.budget.grow_items(len(items) + len(new))
     part = bounds(len(items), *place)
-    if part.step not in (None, 1):
-        if len(items[part]) != len(new):
-            raise FlowError(f"the slice has {len(items[part])} values, the array {len(new)}")
+    if part.step not in (None, 1) and len(items[part]) != len(new):
+        raise FlowError(f"the slice has {len(items[part])} values, the array {len(new)}")
     items[part] = new
     return Array.of(items)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flowengine.language import tree
 from flowengine.language.linking import Linker
-from flowengine.language.scopes import Local, Predefined, Scope, Scopes, Shared
+from flowengine.language.scopes import Predefined, Scope, Scopes, Shared
 
 Known = set[str] | None  # None: this point is never reached
 
@@ -318,9 +318,7 @@ class Assignment:
             self.unknown.append(one)
         elif isinstance(where, Predefined):
             return
-        elif self.known is not None and (one.name not in self.known or one.name in self.never):
-            self.maybe.append(one)
-        elif self.known is None and isinstance(where, (Local, Shared)):
+        elif self.known is None or one.name not in self.known or one.name in self.never:
             self.maybe.append(one)
 
     def exists(self, one: tree.Variable) -> None:

@@ -14,7 +14,7 @@ from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Secret, Value
 
 if TYPE_CHECKING:
-    from flowengine.language.functions import Builtin
+    from flowengine.language.functions import Builtin, Parameter
 
 _NOT_GIVEN = object()
 _BAD_WORD = object()
@@ -64,7 +64,7 @@ class _Adapter:
         for index in range(len(self.fixed)):
             self._take(index)
         if self.variadic is not None:
-            self._take_rest()
+            self._take_rest(self.variadic)
         self._call()
         exec(compile("\n".join(self.lines), f"<adapter of {self.builtin.name}>", "exec"), self.names)  # noqa: S102  # our own text
         call: Callable[..., Value] = self.names["call"]
@@ -117,16 +117,15 @@ class _Adapter:
         if _has_words(way):
             self._line(f"if {slot} is bad_word: return None", depth)
 
-    def _take_rest(self) -> None:
-        assert self.variadic is not None  # build looked
-        way = argument(self.variadic.annotation)
+    def _take_rest(self, variadic: "Parameter") -> None:
+        way = argument(variadic.annotation)
         if self._has_options() and not way.arrays:
             self._line("if o is missing and rest and type(rest[-1]) is Array: o = rest[-1]; rest = rest[:-1]")
         if self.conceals:
             self.names["holds_secret"] = holds_secret
             self._line("for one in rest: hidden = hidden or holds_secret(one)")
         if way.exact is not object:
-            self.names["cr"] = self._checked(way, f"${self.variadic.name}")
+            self.names["cr"] = self._checked(way, f"${variadic.name}")
             self._line("rest = [cr(one) for one in rest]")
 
     def _call(self) -> None:
@@ -161,8 +160,10 @@ class _Adapter:
 
     def _may_alias(self) -> bool:
         """Whether an array of the result may hold an array that came in, or that the function keeps."""
-        return result(self.builtin.returns) is not None or self.builtin.returns in (Array, Any) or "Array" in str(
-            self.builtin.returns
+        return (
+            result(self.builtin.returns) is not None
+            or self.builtin.returns in (Array, Any)
+            or "Array" in str(self.builtin.returns)
         )
 
     def _checked(self, way: Argument, name: str) -> Callable[[Value], Any]:
@@ -212,7 +213,9 @@ class _Adapter:
         return options
 
     def _arity_error(self, rest: tuple[Value, ...]) -> FlowError:
-        return FlowError(arity_message(self.builtin, len(self.fixed) + self._has_options() + len(rest) if rest else None))
+        return FlowError(
+            arity_message(self.builtin, len(self.fixed) + self._has_options() + len(rest) if rest else None)
+        )
 
 
 def arity_message(builtin: "Builtin", given: int | None) -> str:

@@ -54,7 +54,7 @@ class Budget:
         self.left += taken
 
     def grow(self, size: int) -> None:
-        """Pay for a new value before it is made. size: in bytes. Raises BudgetExceeded above the limit for one value."""
+        """Pay for a new value before it is made. size: in bytes. Raises BudgetExceeded above the limit."""
         if size > self.size:
             raise BudgetExceeded(f"a value of {size} bytes is larger than the limit of {self.size}")
         if size > FREE:

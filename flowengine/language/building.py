@@ -11,17 +11,18 @@ from lark import Token, Transformer
 from flowengine.language import strings, tree
 from flowengine.language.precedence import Chain, Choice, is_place, span_of
 from flowengine.language.problems import Problem, Severity, Span
+from flowengine.language.values import from_text
 
 MOST_PROBLEMS = 50
 MOST_SUFFIXES = 100
 MOST_BRANCHES = 200
 _WORDS = {"true": True, "false": False, "none": None}
-_QUOTES = 'strings take double quotes, or two single ones on each side: "text", \'\'text\'\''
+_QUOTES = "strings take double quotes, or two single ones on each side: \"text\", ''text''"
 
 Children = list[Any]
 
 
-class TooMany(Exception):
+class TooMany(Exception):  # noqa: N818  # named by what it says
     """So many problems that more would not help anybody."""
 
 
@@ -38,7 +39,9 @@ class Builder(Transformer[Token, Any]):
         self.problems: list[Problem] = []
         self.yields: list[Span] = []
 
-    def report(self, span: Span, message: str, hint: str = "", severity: Severity = "error", id_: str = "syntax") -> None:
+    def report(
+        self, span: Span, message: str, hint: str = "", severity: Severity = "error", id_: str = "syntax"
+    ) -> None:
         """Note a problem. Raises TooMany."""
         self.problems.append(Problem(span, id_, severity, message, hint))
         if len(self.problems) >= MOST_PROBLEMS:
@@ -104,7 +107,11 @@ class Builder(Transformer[Token, Any]):
         key, value = (c[4], c[6]) if len(c) > 7 else (None, c[4])
         for one in (key, value):
             if one is not None and not is_place(one):
-                self.report(one.span, "foreach puts keys and values into variables", "write `foreach ($array as $key => $value)`")
+                self.report(
+                    one.span,
+                    "foreach puts keys and values into variables",
+                    "write `foreach ($array as $key => $value)`",
+                )
         if isinstance(value, tree.ArrayLiteral):
             value = Chain([], self.file, self.report).pattern(value)
         body = self.body(c[-1], c[-2])
@@ -170,7 +177,9 @@ class Builder(Transformer[Token, Any]):
         return tuple(self.variable([one]) for one in c if isinstance(one, Token) and one.type == "VARIABLE")
 
     def include(self, c: Children) -> tree.Include:
-        return tree.Include(self.place(c[0], c[-1]), self.text(c[1]), c[0].type == "INCLUDE_ONCE", self.token_place(c[1]))
+        return tree.Include(
+            self.place(c[0], c[-1]), self.text(c[1]), c[0].type == "INCLUDE_ONCE", self.token_place(c[1])
+        )
 
     def import_names(self, c: Children) -> tree.Import:
         names = tuple(one for one in c if isinstance(one, tree.Imported))
@@ -204,7 +213,9 @@ class Builder(Transformer[Token, Any]):
             return str(token)[1:-1]
         pieces = list(strings.parts(token))
         if any(one.variable for one in pieces):
-            self.report(self.token_place(token), "the name of a file has no variables", "files are known before a flow runs")
+            self.report(
+                self.token_place(token), "the name of a file has no variables", "files are known before a flow runs"
+            )
         return "".join(one.text for one in pieces)
 
     def function_def(self, c: Children) -> tree.FunctionDef:
@@ -308,13 +319,15 @@ class Builder(Transformer[Token, Any]):
     def string(self, c: Children) -> tree.Expression:
         token: Token = c[0]
         if "$" not in token and "\\" not in token:
-            return tree.Literal(self.token_place(token), strings.from_text(str(token)[1:-1]))
+            return tree.Literal(self.token_place(token), from_text(str(token)[1:-1]))
         found: list[tree.Expression] = []
         text = ""
         for part in strings.parts(token):
             if part.unknown_escape:
                 hint = f"write `\\\\{part.text[1:]}` for a backslash, or use a raw string ''...''"
-                self.report(self.inside(token, part), f"there is no escape `{part.text}`", hint, "warning", "unknown-escape")
+                self.report(
+                    self.inside(token, part), f"there is no escape `{part.text}`", hint, "warning", "unknown-escape"
+                )
             if not part.variable:
                 text += part.text
                 continue
@@ -342,7 +355,7 @@ class Builder(Transformer[Token, Any]):
     def single(self, c: Children) -> tree.Literal:
         span = self.token_place(c[0])
         self.report(span, "a string in single quotes", _QUOTES)
-        return tree.Literal(span, strings.from_text(str(c[0])[1:-1]))
+        return tree.Literal(span, from_text(str(c[0])[1:-1]))
 
     def regex(self, c: Children) -> tree.Literal:
         return tree.Literal(self.token_place(c[0]), strings.regex(c[0]))

@@ -19,7 +19,8 @@ from flowengine.language.texts import text
 from flowengine.language.values import Array, Function, Value, key, share, to_number, truth
 
 OPTIONS = (
-    "ttl", "ttl_override", "ttl_function", "update_function", "argv_filter", "force", "size", "namespace", "per_message", "lru",
+    "ttl", "ttl_override", "ttl_function", "update_function", "argv_filter", "force", "size", "namespace",
+    "per_message", "lru",
 )  # fmt: skip
 MOST_BUCKETS = 1000
 MOST_ENTRIES = 100_000  # in one bucket, whatever `size` says
@@ -229,5 +230,3 @@ def fingerprint(values: tuple[Value, ...]) -> bytes:
         else:
             digest.update(f"object{id(one)};".encode())
     return digest.digest()
-
-

@@ -16,7 +16,7 @@ from flowengine.language.linking import ClassInfo, FunctionInfo, Linked, Linker,
 from flowengine.language.natives import NativeClass
 from flowengine.language.problems import Problem, Severity, Span
 from flowengine.language.scopes import Local, Predefined, Scope, Scopes, Shared, Target
-from flowengine.language.values import Array
+from flowengine.language.values import Array, Value
 
 MOST_LOOPS = 15  # Python compiles at most 20 blocks inside one another
 _FOREIGN = {
@@ -80,7 +80,7 @@ class Checker:
             info = self.pending.pop()
             self.look_at(self.scopes.of(info), info.node.body)
         self.result.problems = sorted(
-            {one.span + (one.id, one.message): one for one in self.linked.problems}.values(),
+            {(*one.span, one.id, one.message): one for one in self.linked.problems}.values(),
             key=lambda one: (one.span.file, one.span.line, one.span.column),
         )
         return self.result
@@ -104,7 +104,7 @@ class Checker:
         for parameter in defaults:
             if parameter.default is not None:
                 self.constant(parameter.default, "a default")
-        nodes = self.linker.statements_of(scope.module, (*defaults, *body))
+        nodes = self.linker.nodes(scope.info or scope.module)
         self.globals(scope)
         called = {one.function: one for one in nodes if isinstance(one, tree.Call)}
         for one in nodes:
@@ -156,7 +156,9 @@ class Checker:
         if call is not None:
             self.call(one.name, target, call)
         elif isinstance(target, (ClassInfo, NativeClass)):
-            self.problem(one.span, "unknown-function", f"{one.name} is a class", f"write `{one.name}(...)` for an object")
+            self.problem(
+                one.span, "unknown-function", f"{one.name} is a class", f"write `{one.name}(...)` for an object"
+            )
 
     def use(self, one: tree.Node, target: Target) -> None:
         """Remember what a name means, and reach it."""
@@ -187,12 +189,16 @@ class Checker:
         phases = self.vocabulary.phases_of(one.name)
         if phases:
             where = ", ".join(sorted(phases))
-            self.problem(one.span, "wrong-phase", f"{one.name} does not exist in {self.phase} flows", f"it works in {where}")
+            self.problem(
+                one.span, "wrong-phase", f"{one.name} does not exist in {self.phase} flows", f"it works in {where}"
+            )
             return
         if one.builtin:
             self.problem(one.span, "unknown-function", f"there is no builtin {one.name}", self.near(one.name))
             return
-        hint = _FOREIGN.get(one.name) or ("it was removed in Halon 3.x" if one.name in _REMOVED else self.near(one.name))
+        hint = _FOREIGN.get(one.name) or (
+            "it was removed in Halon 3.x" if one.name in _REMOVED else self.near(one.name)
+        )
         self.problem(one.span, "unknown-function", f"there is no function {one.name}", hint)
 
     def near(self, name: str) -> str:
@@ -315,10 +321,10 @@ class Checker:
             position += 1
             last = index + 1 == len(call.arguments)
             way = argument(parameter.annotation)
-            if has_options and last and index <= at and not way.arrays and isinstance(item.value, tree.ArrayLiteral):
-                if not parameter.required:
-                    self.options(builtin, item.value)
-                    continue
+            written = isinstance(item.value, tree.ArrayLiteral) and not way.arrays
+            if has_options and last and index <= at and written and not parameter.required:
+                self.options(builtin, item.value)
+                continue
             self.literal(builtin, f"${parameter.name}", parameter.annotation, item.value)
 
     def options(self, builtin: Builtin, given: tree.Expression) -> None:
@@ -339,7 +345,7 @@ class Checker:
     def literal(self, builtin: Builtin, name: str, annotation: object, given: tree.Expression) -> None:
         """A literal argument against the type of its parameter."""
         way = argument(annotation)
-        value = given.value if isinstance(given, tree.Literal) else None
+        value: Value = given.value if isinstance(given, tree.Literal) else None
         if isinstance(given, tree.ArrayLiteral):
             if way.arrays:
                 return
@@ -363,9 +369,15 @@ class Checker:
                 near = get_close_matches(str(item.key.value), OPTIONS, 1)
                 hint = f'did you mean "{near[0]}"?' if near else f"it has {', '.join(OPTIONS)}"
                 self.problem(item.key.span, "unknown-option", f'cache has no option "{item.key.value}"', hint)
-        target = self.scopes.find(one.call.function.name, self.scope, one.span) if isinstance(one.call.function, tree.Name) else None
+        target = (
+            self.scopes.find(one.call.function.name, self.scope, one.span)
+            if isinstance(one.call.function, tree.Name)
+            else None
+        )
         if isinstance(target, Builtin) and target.final:
-            self.problem(one.span, "cached-action", f"{target.name} ends the script, so it would run only once", "", "warning")
+            self.problem(
+                one.span, "cached-action", f"{target.name} ends the script, so it would run only once", "", "warning"
+            )
 
     # statements
 
@@ -376,7 +388,16 @@ class Checker:
 
     def constant(self, one: tree.Expression, what: str) -> None:
         """A default must be known before the flow runs."""
-        allowed = (tree.Literal, tree.ArrayLiteral, tree.Item, tree.Unary, tree.Binary, tree.Concat, tree.Logical, tree.Ternary)
+        allowed = (
+            tree.Literal,
+            tree.ArrayLiteral,
+            tree.Item,
+            tree.Unary,
+            tree.Binary,
+            tree.Concat,
+            tree.Logical,
+            tree.Ternary,
+        )
         for each in tree.walk(one):
             if not isinstance(each, (*allowed, tree.Name, tree.Static)):
                 self.problem(each.span, "not-constant", f"{what} is a constant expression", "numbers, strings, arrays")
@@ -468,20 +489,23 @@ class Checker:
         """What people bring from other languages."""
         if one.operator in ("===", "!==", "==", "!="):
             for left, right in ((one.left, one.right), (one.right, one.left)):
-                if isinstance(left, tree.Call) and isinstance(left.function, tree.Name) and left.function.name in _POSITIONS:
-                    if isinstance(right, tree.Literal) and right.value is False:
-                        message = f"{left.function.name} returns -1, never false"
-                        self.problem(one.span, "strpos-false", message, "compare with -1", "hint")
+                if not isinstance(left, tree.Call) or not isinstance(right, tree.Literal) or right.value is not False:
+                    continue
+                if isinstance(left.function, tree.Name) and left.function.name in _POSITIONS:
+                    message = f"{left.function.name} returns -1, never false"
+                    self.problem(one.span, "strpos-false", message, "compare with -1", "hint")
 
     def interpolation(self, one: tree.Concat) -> None:
         """`"$a[0]"` is $a and the text `[0]`."""
         for part, following in zip(one.parts, one.parts[1:], strict=False):
             text = following.value if isinstance(following, tree.Literal) else None
-            if isinstance(part, tree.Variable) and isinstance(text, str) and text[:2] in ('["', "['", "->") or (
+            if (isinstance(part, tree.Variable) and isinstance(text, str) and text[:2] in ('["', "['", "->")) or (
                 isinstance(part, tree.Variable) and isinstance(text, str) and text[:1] == "[" and text[1:2].isdigit()
             ):
                 hint = 'only plain variables stand in a string; join the rest: "..." . $a[0]'
-                self.problem(part.span, "interpolated-subscript", f'"${part.name}" ends before `{text[:2]}`', hint, "hint")
+                self.problem(
+                    part.span, "interpolated-subscript", f'"${part.name}" ends before `{text[:2]}`', hint, "hint"
+                )
 
     # variables
 
@@ -544,9 +568,7 @@ def _bodies(one: tree.Node) -> list[tuple[tree.Statement, ...]]:
         return []
     found: list[tuple[tree.Statement, ...]] = []
     for each in tree.children(one):
-        if isinstance(each, tree.Block):
-            found.append(each.body)
-        elif isinstance(each, tree.Case):
+        if isinstance(each, (tree.Block, tree.Case)):
             found.append(each.body)
         elif isinstance(each, tree.Statement):
             found.append((each,))

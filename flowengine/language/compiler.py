@@ -42,7 +42,7 @@ class Program:
             self._flow(host)
         except FlowError as error:
             raise flow_error(error)  # noqa: B904  # the same error, now with its place
-        except Exception as error:  # noqa: BLE001  # whatever goes wrong in a flow is the flow's failure
+        except Exception as error:  # whatever goes wrong in a flow is the flow's failure
             raise flow_error(error) from error
 
 
@@ -51,9 +51,7 @@ def check(source: Source, vocabulary: Vocabulary, phase: str, loader: Loader) ->
     return _check(source, vocabulary, phase, loader).problems
 
 
-def compile_flow(
-    source: Source, vocabulary: Vocabulary, phase: str, loader: Loader, *, trace: bool = False
-) -> Program:
+def compile_flow(source: Source, vocabulary: Vocabulary, phase: str, loader: Loader, *, trace: bool = False) -> Program:
     """The program of a flow. trace: every builtin call is reported to `host.traced`. Raises FlowProblems."""
     checked = _check(source, vocabulary, phase, loader)
     if checked.errors:
@@ -90,8 +88,9 @@ class _Assembly:
         self.unit = Unit(checked, phase, trace, namespace())
         self.files: dict[Module, list[str]] = {}
         for module in checked.linked.modules:
-            nodes = list(tree.walk(*module.body, *(one for body in module.inclusions.values() for one in body)))
-            self.unit.hot |= written_in_part(module, nodes)
+            self.unit.hot |= written_in_part(self.scopes.linker.nodes(module))
+            for info in module.infos.values():
+                self.unit.hot |= written_in_part(self.scopes.linker.nodes(info))
         self.unit.recursive = recursive(checked)
 
     def program(self, source: Source) -> Program:
@@ -177,14 +176,18 @@ class _Assembly:
             names.append(ast.Starred(emitter.name(arguments.vararg.arg), LOAD, **emitter.where))
         generator = ast.Call(emitter.name(inner), list(names), [], **emitter.where)
         made = ast.Return(emitter.call("Generator", generator), **emitter.where)
-        lines.append(ast.If(emitter.constant(False), [emitter.run_it(ast.Yield(None, **emitter.where))], [], **emitter.where))
+        lines.append(
+            ast.If(emitter.constant(False), [emitter.run_it(ast.Yield(None, **emitter.where))], [], **emitter.where)
+        )
         plain = self.arguments(info, heads, emitter, defaults=False)
         return [self.define(inner, plain, lines, emitter), self.define(name, arguments, [made], emitter)]
 
     def define(self, name: str, arguments: ast.arguments, lines: list[ast.stmt], emitter: Statements) -> ast.stmt:
         return ast.FunctionDef(name, arguments, lines, [], None, None, **emitter.where)
 
-    def arguments(self, info: FunctionInfo, heads: list[str], emitter: Statements, *, defaults: bool = True) -> ast.arguments:
+    def arguments(
+        self, info: FunctionInfo, heads: list[str], emitter: Statements, *, defaults: bool = True
+    ) -> ast.arguments:
         """The parameters of a function in Python's words."""
         scope = self.scopes.of(info)
         where = emitter.where
@@ -236,18 +239,21 @@ class _Assembly:
 
     def calls(self, info: FunctionInfo) -> bool:
         """Whether a function calls anything of the flow; only then can calls grow without end."""
-        nodes = self.checked.scopes.linker.statements_of(info.module, info.node.body)
-        for one in nodes:
+        for one in self.checked.scopes.linker.nodes(info):
             if isinstance(one, (tree.Call, tree.Cached)):
                 function = one.function if isinstance(one, tree.Call) else one.call.function
-                if not isinstance(function, tree.Name) or isinstance(self.checked.targets.get(function), (FunctionInfo, ClassInfo)):
+                if not isinstance(function, tree.Name) or isinstance(
+                    self.checked.targets.get(function), (FunctionInfo, ClassInfo)
+                ):
                     return True
         return False
 
     def guarded(self, emitter: Statements, lines: list[ast.stmt]) -> list[ast.stmt]:
         """The body of a recursive function: one deeper, and back whatever happens."""
         enter, leave = (
-            emitter.run_it(ast.Call(ast.Attribute(emitter.name("_b"), word, LOAD, **emitter.where), [], [], **emitter.where))
+            emitter.run_it(
+                ast.Call(ast.Attribute(emitter.name("_b"), word, LOAD, **emitter.where), [], [], **emitter.where)
+            )
             for word in ("enter", "leave")
         )
         head: list[ast.stmt] = []
@@ -265,7 +271,9 @@ class _Assembly:
         if not body:
             return None
         lines = self.prologue(emitter, None) + body
-        arguments = ast.arguments([], [ast.arg(one, None, None, **emitter.where) for one in ("run", "g")], None, [], [], None, [])
+        arguments = ast.arguments(
+            [], [ast.arg(one, None, None, **emitter.where) for one in ("run", "g")], None, [], [], None, []
+        )
         return self.define(f"m{module.index}", arguments, lines, emitter)
 
     def flow(self, main: Module, first: list[Module]) -> ast.stmt:
@@ -276,11 +284,15 @@ class _Assembly:
         if not main.body or not isinstance(main.body[-1], tree.Return):
             body += self.ending(emitter)
         prologue = self.prologue(emitter, None)
-        shared: list[ast.stmt] = [ast.Assign([ast.Name("g", STORE, **emitter.where)], emitter.constant(None), **emitter.where)]
+        shared: list[ast.stmt] = [
+            ast.Assign([ast.Name("g", STORE, **emitter.where)], emitter.constant(None), **emitter.where)
+        ]
         if self.unit.slots:
             copy = ast.Attribute(emitter.name("UNSETS"), "copy", LOAD, **emitter.where)
             shared = [emitter.assign("g", ast.Call(copy, [], [], **emitter.where))]
-        calls = [emitter.run_it(emitter.call(f"m{module.index}", emitter.name("run"), emitter.name("g"))) for module in first]
+        calls = [
+            emitter.run_it(emitter.call(f"m{module.index}", emitter.name("run"), emitter.name("g"))) for module in first
+        ]
         arguments = ast.arguments([], [ast.arg("run", None, None, **emitter.where)], None, [], [], None, [])
         return self.define("flow", arguments, [*prologue, *shared, *calls, *body], emitter)
 
@@ -335,7 +347,7 @@ def recursive(checked: Checked) -> set[FunctionInfo]:
     found: set[FunctionInfo] = set()
     for info in checked.reached:
         own = calls.setdefault(info, set())
-        for one in linker.statements_of(info.module, info.node.body):
+        for one in linker.nodes(info):
             if isinstance(one, (tree.Name, tree.Static)):
                 target = checked.targets.get(one)
                 if isinstance(target, FunctionInfo):

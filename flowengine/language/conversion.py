@@ -33,11 +33,11 @@ from flowengine.language.values import (
 )
 
 
-class Mismatch(Exception):
+class Mismatch(Exception):  # noqa: N818  # named by what it says
     """A value of a type that the parameter does not take."""
 
 
-class BadWord(Exception):
+class BadWord(Exception):  # noqa: N818  # named by what it says
     """The right type, but none of the words that the parameter knows."""
 
 
@@ -120,7 +120,7 @@ _MAPS = (collections.abc.Mapping, dict)
 
 
 def argument(annotation: Any) -> Argument:
-    """How a flow's value becomes what this annotation asks for. Raises TypeError for an annotation without meaning here."""
+    """How a flow's value becomes what this annotation asks for. Raises TypeError for one without meaning here."""
     if annotation in _PLAIN:
         return _PLAIN[annotation]
     if isinstance(annotation, typing.TypeVar):

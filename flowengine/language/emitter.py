@@ -6,16 +6,16 @@ variables and `run`; it never reads an attribute of a flow's value unless its ty
 
 import ast
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from flowengine.language import tree
 from flowengine.language.checker import Checked
-from flowengine.language.linking import ClassInfo, FunctionInfo, Module
+from flowengine.language.linking import ClassInfo, FunctionInfo
 from flowengine.language.scopes import Local, Predefined, Scope, Shared, Where
 from flowengine.language.thrown import LINES
 
+T = TypeVar("T")
 LOAD, STORE = ast.Load(), ast.Store()
-NONE: tuple[()] = ()
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Emitter:
 
     def __init__(self, unit: Unit, scope: Scope, files: list[str]) -> None:
         self.unit, self.scope, self.files = unit, scope, files
-        self.where: dict[str, int] = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
+        self.where: dict[str, Any] = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
         self.before: list[ast.stmt] = []  # function definitions that the next statement needs
         self.temporaries = 0
         self.uses_budget = self.uses_phase = False
@@ -59,7 +59,7 @@ class Emitter:
 
     # places in the source
 
-    def at(self, one: tree.Node) -> dict[str, int]:
+    def at(self, one: tree.Node) -> dict[str, Any]:
         """Make a node's place the current one; returns the place before, to be put back."""
         held = self.where
         span = one.span
@@ -188,7 +188,9 @@ class Emitter:
         if isinstance(where, Local) and one.name not in where.scope.flexible:
             return value  # Python itself notices
         first, second = self.once(value)
-        return self.choose(self.compare(first, ast.IsNot(), self.name("UNSET")), second, self.call("no_value", self.constant(one.name)))
+        return self.choose(
+            self.compare(first, ast.IsNot(), self.name("UNSET")), second, self.call("no_value", self.constant(one.name))
+        )
 
     def store(self, where: Where, value: ast.expr) -> ast.expr:
         """An expression that gives a variable a value, and has it."""
@@ -221,6 +223,13 @@ class Emitter:
         return self.call("share", value)
 
 
+def known(value: T | None) -> T:
+    """What the parser or the checker has made sure of."""
+    if value is None:
+        raise RuntimeError("the checker let something pass that it should not")
+    return value
+
+
 def aliases(one: tree.Expression) -> bool:
     """Whether a value may be an array that somebody else holds too."""
     if isinstance(one, (tree.Ternary, tree.Coalesce, tree.Match, tree.Assign, tree.Logical)):
@@ -234,7 +243,7 @@ def _root(one: tree.Expression) -> str | None:
     return one.name if isinstance(one, tree.Variable) else None
 
 
-def written_in_part(module: Module, nodes: list[tree.Node]) -> set[str]:
+def written_in_part(nodes: list[tree.Node]) -> set[str]:
     """The names of variables into which anything writes, not counting whole assignments."""
     found: set[str] = set()
     for one in nodes:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from flowengine.language import tree
-from flowengine.language.emitter import LOAD, Emitter
+from flowengine.language.emitter import LOAD, Emitter, known
 from flowengine.language.functions import Builtin
 from flowengine.language.linking import ClassInfo, FunctionInfo, Module
 from flowengine.language.natives import NativeClass
-from flowengine.language.problems import Span
 from flowengine.language.scopes import Predefined, Shared
 from flowengine.language.texts import text
 from flowengine.language.values import Array, key
@@ -21,6 +20,9 @@ _BITS = {"&", "|", "^", "<<", ">>", ">>>"}
 _SIZES: dict[str, tuple[str, ast.cmpop]] = {
     "<": ("less", ast.Lt()), ">": ("greater", ast.Gt()), "<=": ("at_most", ast.LtE()), ">=": ("at_least", ast.GtE()),
 }  # fmt: skip
+
+
+_ROOM = 2**52  # so far from the largest exact number, one addition cannot pass it
 
 
 class Expressions(Emitter):
@@ -37,6 +39,10 @@ class Expressions(Emitter):
             self.where = held
 
     # literals
+
+    def is_text(self, value: ast.expr) -> ast.expr:
+        """Whether a value goes into a string as Python writes it."""
+        return ast.BoolOp(ast.Or(), [self.is_type(value, "str"), self.is_type(value, "int")], **self.where)
 
     def literal(self, one: tree.Literal) -> ast.expr:
         return self.constant(one.value)
@@ -87,15 +93,20 @@ class Expressions(Emitter):
             return self.constant("".join(piece for piece in pieces if isinstance(piece, str)))
         values = [self.constant(piece) if isinstance(piece, str) else self.expression(piece) for piece in pieces]
         complex_ones = [value for value in values if not isinstance(value, (ast.Name, ast.Constant))]
-        if len(complex_ones) > 1:
-            return self.with_run("concat", *values)
+        moving = any(isinstance(piece, tree.Variable) and piece.name in self.scope.flexible for piece in pieces)
+        if len(complex_ones) > 1 or (complex_ones and moving):
+            return self.with_run("concat", *values)  # a call may change a variable that stands before it
         if complex_ones:
             first, second = self.once(complex_ones[0])
             values = [second if value is complex_ones[0] else value for value in values]
             tests = [self.is_type(first, "str")]
         else:
             tests = []
-        tests += [self.is_type(value, "str") for value in values if isinstance(value, ast.Name) and not (complex_ones and value is second)]
+        tests += [
+            self.is_text(value)
+            for value in values
+            if isinstance(value, ast.Name) and not (complex_ones and value is second)
+        ]
         joined = ast.JoinedStr(
             [
                 value if isinstance(value, ast.Constant) else ast.FormattedValue(value, -1, None, **self.where)
@@ -115,14 +126,14 @@ class Expressions(Emitter):
         return self.read_variable(one)
 
     def subscript(self, one: tree.Subscript) -> ast.expr:
-        assert one.index is not None  # the checker refuses `$a[]` where nothing is written
+        written = known(one.index)  # the checker refuses `$a[]` where nothing is written
         base = self.expression(one.base)
-        if not isinstance(one.index, tree.Literal) or isinstance(one.index.value, float):
-            return self.with_run("read", base, self.expression(one.index), self.inside())
-        index = key(one.index.value)
+        if not isinstance(written, tree.Literal) or isinstance(written.value, float):
+            return self.with_run("read", base, self.expression(written), self.inside())
+        index = key(written.value)
         first, second = self.once(base)
         get = ast.Call(ast.Attribute(second, "get", LOAD, **self.where), [self.constant(index)], [], **self.where)
-        slow = self.with_run("read", second, self.constant(one.index.value), self.inside())
+        slow = self.with_run("read", second, self.constant(written.value), self.inside())
         return self.choose(self.is_type(first, "Array"), get, slow)
 
     def path(self, one: tree.Path) -> ast.expr:
@@ -132,7 +143,9 @@ class Expressions(Emitter):
         return self.with_run("cut", self.expression(one.base), *self.bounds(one))
 
     def bounds(self, one: tree.Slice) -> list[ast.expr]:
-        return [self.constant(None) if each is None else self.expression(each) for each in (one.first, one.last, one.step)]
+        return [
+            self.constant(None) if each is None else self.expression(each) for each in (one.first, one.last, one.step)
+        ]
 
     def member(self, one: tree.Member) -> ast.expr:
         return self.with_run("read", self.expression(one.base), self.constant(one.name), self.inside())
@@ -150,7 +163,9 @@ class Expressions(Emitter):
             return self.value_of(self.unit.checked.targets[one], one.name)
         if one.variable:
             return self.call("get_static", *self.static_place(owner, one.name))
-        return self.with_run("static_function", self.name("g"), self.name("c_" + owner.label), self.constant(one.name), self.inside())
+        return self.with_run(
+            "static_function", self.name("g"), self.name("c_" + owner.label), self.constant(one.name), self.inside()
+        )
 
     def static_place(self, owner: ClassInfo, name: str) -> list[ast.expr]:
         slot = self.constant(self.unit.slot(owner))
@@ -160,9 +175,7 @@ class Expressions(Emitter):
         """What stands left of `::`; the checker knows that it is there."""
         module = self.scope.module
         if one.owner == "static":
-            owner = self.owner()
-            assert owner is not None  # the checker refuses `static::` outside classes
-            return owner
+            return known(self.owner())  # the checker refuses `static::` outside classes
         if one.owner in module.namespaces:
             return module.namespaces[one.owner]
         thing = module.export(one.owner)
@@ -216,7 +229,9 @@ class Expressions(Emitter):
             return self.call_static(function, one)
         if isinstance(function, tree.Member):
             base = self.expression(function.base)
-            return self.with_run("invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments))
+            return self.with_run(
+                "invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments)
+            )
         return self.call("call_value", self.expression(function), *self.given(one.arguments))
 
     def call_target(self, target: Any, name: str, one: tree.Call) -> ast.expr:
@@ -232,8 +247,7 @@ class Expressions(Emitter):
             own_class = self.name("c_" + target.label)
             return self.with_run("create", self.name("g"), own_class, self.inside(), *self.given(one.arguments))
         if isinstance(target, NativeClass):
-            assert target.constructor is not None  # the checker knows
-            return self.builtin_call(target.constructor, one)
+            return self.builtin_call(known(target.constructor), one)
         return self.builtin_call(target, one)
 
     def builtin_call(self, builtin: Builtin, one: tree.Call) -> ast.expr:
@@ -267,7 +281,9 @@ class Expressions(Emitter):
         target = self.unit.checked.targets.get(function)
         if isinstance(target, FunctionInfo):
             name = f"{target.node.span.file}:{name}"
-        return self.with_run("cached", options, self.constant(name), self.expression(function), *self.given(one.call.arguments))
+        return self.with_run(
+            "cached", options, self.constant(name), self.expression(function), *self.given(one.call.arguments)
+        )
 
     # operators
 
@@ -309,7 +325,18 @@ class Expressions(Emitter):
         left, right = self.expression(one.left), self.expression(one.right)
         if operator in _BITS:
             return self.with_run("bits", self.constant(operator), left, right)
-        return self.with_run(_SIMPLE[operator], left, right)
+        return self.arithmetic(operator, left, right)
+
+    def arithmetic(self, operator: str, left: ast.expr, right: ast.expr) -> ast.expr:
+        """An operator on two values; adding a small whole number to another is done on the spot."""
+        if operator not in "+-" or not isinstance(right, ast.Constant) or type(right.value) is not int:
+            return self.with_run(_SIMPLE[operator], left, right)
+        first, second = self.once(left)
+        small = ast.Compare(self.constant(-_ROOM), [ast.Lt(), ast.Lt()], [second, self.constant(_ROOM)], **self.where)
+        test = ast.BoolOp(ast.And(), [self.is_type(first, "int"), small], **self.where)
+        quick = ast.BinOp(second, ast.Add() if operator == "+" else ast.Sub(), right, **self.where)
+        slow = self.with_run(_SIMPLE[operator], second, right)
+        return slow if abs(right.value) > _ROOM else self.choose(test, quick, slow)
 
     def match_regex(self, one: tree.Binary) -> ast.expr:
         subject, pattern = self.expression(one.left), self.expression(one.right)
@@ -334,8 +361,14 @@ class Expressions(Emitter):
                 if negated:
                     slow = ast.UnaryOp(ast.Not(), slow, **self.where)
                 return self.choose(self.is_type(first, type(wanted).__name__), same, slow)
-        result = self.call(helper, value, self.expression(right))
-        return ast.UnaryOp(ast.Not(), result, **self.where) if negated else result
+        other = self.expression(right)
+        result = self.call(helper, value, other)
+        if negated:
+            result = ast.UnaryOp(ast.Not(), result, **self.where)
+        if isinstance(value, ast.Name) and isinstance(other, ast.Name):
+            texts = ast.BoolOp(ast.And(), [self.is_type(value, "str"), self.is_type(other, "str")], **self.where)
+            return self.choose(texts, self.compare(value, ast.NotEq() if negated else ast.Eq(), other), result)
+        return result
 
     def size(self, one: tree.Binary) -> ast.expr:
         helper, operator = _SIZES[one.operator]
@@ -395,16 +428,14 @@ class Expressions(Emitter):
         if isinstance(place, tree.Slice):
             setup, pinned = self.pin(place.base)
             root, keys = self.place(pinned)
-            assert root is not None  # the parser lets only places through
-            base = self.with_run("soft", root, self.group(*keys), self.inside()) if keys else root
+            base = self.with_run("soft", known(root), self.group(*keys), self.inside()) if keys else known(root)
             done = self.temporary()
             removed = self.keep(done, self.with_run("remove_slice", base, self.group(*self.bounds(place))))
             write = self.write_to(pinned, self.item(self.name(done), 0))
             return self.after([*setup, removed, write], self.item(self.name(done), 1))
         root, keys = self.place(place)
-        assert root is not None  # the parser lets only places through
         done = self.temporary()
-        removed = self.keep(done, self.with_run("remove", self.group(*keys), root, self.inside()))
+        removed = self.keep(done, self.with_run("remove", self.group(*keys), known(root), self.inside()))
         write = self.store_root(place, self.item(self.name(done), 0))
         return self.item(self.group(removed, write, self.item(self.name(done), 1)), 2)
 
@@ -494,15 +525,15 @@ class Expressions(Emitter):
         if isinstance(place, tree.Slice):
             setup, pinned = self.pin(place.base)
             root, keys = self.place(pinned)
-            assert root is not None  # the parser lets only places through
-            base = self.with_run("soft", root, self.group(*keys), self.inside()) if keys else root
+            base = self.with_run("soft", known(root), self.group(*keys), self.inside()) if keys else known(root)
             new = self.with_run("replace_slice", base, self.group(*self.bounds(place)), value)
             return self.after(setup, self.write_to(pinned, new))
         root, keys = self.place(place)
         if isinstance(place, tree.Static):
             return self.store_root(place, value)
-        assert root is not None  # the parser lets only places through
-        written = self.with_run("write", self.group(*keys), value, root, self.inside())
+        if len(keys) == 1 and self.owner() is None and _plain_key(keys[0]):
+            return self.store_root(place, self.with_run("put", keys[0], value, known(root)))
+        written = self.with_run("write", self.group(*keys), value, known(root), self.inside())
         return self.store_root(place, written)
 
     def take_apart(self, pattern: tree.Pattern, value: ast.expr) -> ast.expr:
@@ -549,7 +580,7 @@ class Expressions(Emitter):
         old = self.expression(target)
         if operator == ".":
             return self.with_run("concat", old, value)
-        return self.with_run(_SIMPLE[operator], old, value)
+        return self.arithmetic(operator, old, value)
 
     def increment(self, one: tree.Increment) -> ast.expr:
         by = self.constant(one.by)
@@ -559,7 +590,9 @@ class Expressions(Emitter):
             return self.after([*setup, first, self.write_to(target, second)], second)
         name = self.temporary()
         old = self.keep(name, self.expression(target))
-        return self.after([*setup, old, self.write_to(target, self.with_run("count", self.name(name), by))], self.name(name))
+        return self.after(
+            [*setup, old, self.write_to(target, self.with_run("count", self.name(name), by))], self.name(name)
+        )
 
     def match(self, one: tree.Match) -> ast.expr:
         subject, again = self.once(self.expression(one.subject))
@@ -578,14 +611,16 @@ class Expressions(Emitter):
         return ast.Yield(self.call("share", self.expression(one.value)), **self.where)
 
 
+@tree.node
 class Held(tree.Expression):
     """A subscript that has been computed already, in a Python variable."""
 
-    __slots__ = ("name",)
+    name: str
 
-    def __init__(self, span: Span, name: str) -> None:
-        object.__setattr__(self, "span", span)
-        object.__setattr__(self, "name", name)
+
+def _plain_key(one: ast.expr) -> bool:
+    """Whether a key is text that stays text."""
+    return isinstance(one, ast.Constant) and type(one.value) is str and type(key(one.value)) is str
 
 
 def _flat(one: tree.Concat) -> list[tree.Expression]:
@@ -601,7 +636,9 @@ def is_boolean(one: tree.Expression) -> bool:
         return one.operator in ("==", "!=", "===", "!==", "=~", "!~", "<", ">", "<=", ">=")
     if isinstance(one, tree.Literal):
         return type(one.value) is bool
-    return isinstance(one, (tree.Isset, tree.Logical, tree.Unset)) or (isinstance(one, tree.Unary) and one.operator == "!")
+    return isinstance(one, (tree.Isset, tree.Logical, tree.Unset)) or (
+        isinstance(one, tree.Unary) and one.operator == "!"
+    )
 
 
 def may_keep(builtin: Builtin) -> bool:
@@ -628,7 +665,7 @@ def constant_array(one: tree.ArrayLiteral) -> Array | None:
         if item.key is None:
             made.append(content)
         else:
-            made.put(key(item.key.value), content)  # type: ignore[attr-defined]  # tested above
+            made.put(key(item.key.value), content)
     made.shared = True
     return made
 

@@ -5,7 +5,6 @@ from typing import Protocol, TypeVar
 
 from flowengine.language.budget import Budget
 from flowengine.language.caching import Caches
-from flowengine.language.values import Value
 
 T = TypeVar("T")
 

@@ -94,6 +94,8 @@ class Linker:
         self.known: dict[str, FunctionInfo] = {}
         self.problems: list[Problem] = []
         self.failed: set[str] = set()
+        self.sources: dict[str, Source] = {}
+        self.bodies: dict[Module | FunctionInfo, list[tree.Node]] = {}
         self.labels = 0
         self.statements = 0
 
@@ -119,7 +121,7 @@ class Linker:
         module = self.modules[place] = Module(source, len(self.modules), [source.name])
         module.body = self.parse(source)
         self.included(module, module.body, source, [place], {place})
-        self.hoist(module, self.statements_of(module, module.body), None)
+        self.hoist(module, self.nodes(module), None)
         for statement, importer in self.imports(module, source):
             self.bring(module, statement, importer, [*chain, place])
         self.order.append(module)
@@ -170,11 +172,6 @@ class Linker:
             self.sources[found.name] = found
             self.included(module, inner, found, [*chain, place], once)
 
-    @property
-    def sources(self) -> dict[str, Source]:
-        """The sources of included files by name, for what they import beside themselves."""
-        return self.__dict__.setdefault("_sources", {})
-
     def statements_of(self, module: Module, body: Iterable[tree.Node]) -> list[tree.Node]:
         """A body with what it includes, without the insides of functions and classes."""
         found: list[tree.Node] = []
@@ -186,6 +183,17 @@ class Linker:
                 pending.extend(reversed(module.inclusions.get(one, ())))
             elif not isinstance(one, (tree.Function, tree.FunctionDef, tree.ClassDef)):
                 pending.extend(reversed(list(tree.children(one))))
+        return found
+
+    def nodes(self, owner: "Module | FunctionInfo") -> list[tree.Node]:
+        """All nodes of a module's own code, or of a function with its parameters; found once."""
+        found = self.bodies.get(owner)
+        if found is None:
+            if isinstance(owner, Module):
+                found = self.statements_of(owner, owner.body)
+            else:
+                found = self.statements_of(owner.module, (*owner.node.parameters, *owner.node.body))
+            self.bodies[owner] = found
         return found
 
     def hoist(self, module: Module, nodes: list[tree.Node], parent: FunctionInfo | None) -> None:
@@ -217,7 +225,7 @@ class Linker:
         if owner is None and parent is not None:
             info.owner = parent.owner if node.name == "" else None
         module.infos[node] = info
-        self.hoist(module, self.statements_of(module, (*node.parameters, *node.body)), info)
+        self.hoist(module, self.nodes(info), info)
         return info
 
     def hoist_class(self, module: Module, node: tree.ClassDef, parent: FunctionInfo | None) -> None:
@@ -248,11 +256,11 @@ class Linker:
 
     def imports(self, module: Module, source: Source) -> list[tuple[tree.Import, Source]]:
         """The imports of a module with the source in which each stands."""
-        found: list[tuple[tree.Import, Source]] = []
-        for one in self.statements_of(module, module.body):
-            if isinstance(one, tree.Import):
-                found.append((one, self.sources.get(one.span.file, source) if one.span.file != source.name else source))
-        return found
+        return [
+            (one, source if one.span.file == source.name else self.sources.get(one.span.file, source))
+            for one in self.nodes(module)
+            if isinstance(one, tree.Import)
+        ]
 
     def bring(self, module: Module, one: tree.Import, importer: Source, chain: list[str]) -> None:
         """Do one import."""
@@ -320,7 +328,7 @@ class Linker:
 def assigned_names(linker: Linker, module: Module) -> set[str]:
     """The variables that a module's own code may create."""
     names = set(module.variables)
-    for one in linker.statements_of(module, module.body):
+    for one in linker.nodes(module):
         names |= set(targets(one))
     return names
 

@@ -15,7 +15,7 @@ MOST_FILES = 1000
 KNOWN = {"api_call": "stdlib/api-call"}
 
 
-class Unresolved(Exception):
+class Unresolved(Exception):  # noqa: N818  # named by what it says
     """A name of a file that leads nowhere. message and hint are for the flow's author."""
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -98,11 +98,13 @@ class Loader:
         if escaped:
             raise Unresolved(f'"{name}" lies outside the scripts', "move it beside the flow or under the script root")
         looked = ", ".join(str(place) for place in places)
-        raise Unresolved(f'cannot find "{name}"', f"looked in {looked}" if looked else "there is no directory to look in")
+        raise Unresolved(
+            f'cannot find "{name}"', f"looked in {looked}" if looked else "there is no directory to look in"
+        )
 
     def places(self, name: str, importer: Source) -> tuple[str, list[Path]]:
         """A name without its scheme, and the directories to look in. Raises Unresolved."""
-        if name.startswith("extras://") or name.startswith("stdlib/"):
+        if name.startswith(("extras://", "stdlib/")):
             plain = name.removeprefix("extras://").removeprefix("stdlib/")
             if self.stdlib is None:
                 raise Unresolved(f'there is no standard library to find "{name}" in')
@@ -131,7 +133,7 @@ class Loader:
         if Path(plain).is_absolute() or ".." in Path(plain).parts:
             raise Unresolved(f'"{pattern}" lies outside the scripts')
         for place in places:
-            names = sorted(glob.glob(plain, root_dir=place, recursive=True))[: MOST_FILES + 1]
+            names = sorted(glob.glob(plain, root_dir=place, recursive=True))[: MOST_FILES + 1]  # noqa: PTH207  # Path.glob has no root_dir
             found = [
                 (one, (place / one).resolve())
                 for one in names

@@ -10,15 +10,21 @@ needs to wait or to choose the class). A marked `@property` is a member to read,
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from flowengine.language.functions import Builtin
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+@overload
+def method(function: F, /) -> F: ...
+@overload
+def method(**about: Any) -> Callable[[F], F]: ...
+
+
 def method(function: F | None = None, /, **about: Any) -> Any:
-    """Mark a method of a native class for flows: `@method` or `@method(name=, waits…, final=, reveals=, options_at=)`."""
+    """Mark a method of a native class for flows: `@method` or `@method(name=, final=, reveals=, …)`."""
 
     def mark(one: F) -> F:
         one.__dict__["flow_method"] = about
@@ -44,9 +50,18 @@ class NativeClass:
         return any(one.waits for one in own) or (self.constructor is not None and self.constructor.waits)
 
 
-@functools.cache
+_known: dict[type, NativeClass] = {}
+
+
 def native_class(one: type) -> NativeClass:
-    """What flows may use of a class with a `class_name`."""
+    """What flows may use of a class with a `class_name`; found out once. Raises TypeError when it cannot be used."""
+    found = _known.get(one)
+    if found is None:
+        found = _known[one] = _look_at(one)
+    return found
+
+
+def _look_at(one: type) -> NativeClass:
     name: str = one.class_name  # type: ignore[attr-defined]  # the vocabulary holds only classes that have one
     if hasattr(one, "__len__") and not hasattr(one, "__bool__"):
         raise TypeError(f"native class {name} has a length, so an empty one would count as false: define __bool__")
@@ -57,7 +72,11 @@ def native_class(one: type) -> NativeClass:
     for owner in reversed(one.__mro__):
         for python_name, member in vars(owner).items():
             static = isinstance(member, staticmethod)
-            function = member.__func__ if static else member.fget if isinstance(member, property) else member
+            function: Any = member
+            if isinstance(member, staticmethod):
+                function = member.__func__
+            elif isinstance(member, property):
+                function = member.fget
             about = getattr(function, "__dict__", {}).get("flow_method")
             if about is None:
                 continue
@@ -94,7 +113,8 @@ def _constructor(one: type, name: str, init: Callable[..., Any], about: dict[str
 def pairs(value: Any) -> Iterator[tuple[Any, Any]] | None:
     """Keys and values of a native object for foreach; None when it cannot be walked through."""
     if hasattr(value, "pairs"):
-        return iter(value.pairs())
+        found: Iterator[tuple[Any, Any]] = iter(value.pairs())
+        return found
     if hasattr(value, "__iter__"):
         return enumerate(value)
     return None

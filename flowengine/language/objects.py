@@ -85,7 +85,9 @@ def check_arity(name: str, least: int, most: int | None, given: int) -> None:
     """Raises FlowError for a wrong number of arguments."""
     if given < least or (most is not None and given > most):
         takes = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
-        raise FlowError(f"{name or 'the function'} takes {takes} argument{'' if takes in ('1', 'at least 1') else 's'}, got {given}")
+        raise FlowError(
+            f"{name or 'the function'} takes {takes} argument{'' if takes in ('1', 'at least 1') else 's'}, got {given}"
+        )
 
 
 def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> Value:

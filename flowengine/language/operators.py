@@ -5,6 +5,7 @@ Where a value can grow, the run pays for it first. Numbers never leave the doubl
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 from flowengine.language.budget import Budget
@@ -171,7 +172,7 @@ def modulo(run: Running, left: Value, right: Value) -> Value:
 def power(run: Running, left: Value, right: Value) -> Value:
     """`**`. Raises FlowError when there is no real, finite result."""
     base, exponent = number(left, "raise", right, first=True), number(right, "raise", left, first=False)
-    if type(base) is int and type(exponent) is int and 0 <= exponent and base.bit_length() * exponent <= 64:
+    if type(base) is int and type(exponent) is int and exponent >= 0 and base.bit_length() * exponent <= 64:
         return normal(base**exponent)
     try:
         return finite(math.pow(base, exponent))
@@ -191,7 +192,7 @@ def negate(run: Running, value: Value) -> Value:
 
 def int32(value: Value) -> int:
     """An operand of the bit operators: 32-bit two's complement."""
-    if isinstance(value, str) and not NUMERIC.match(value) or not isinstance(value, (bool, int, float, str)):
+    if (isinstance(value, str) and not NUMERIC.match(value)) or not isinstance(value, (bool, int, float, str)):
         raise FlowError(f"cannot take the bits of {got(value)}")
     one = to_number(value)
     if type(one) is float:
@@ -280,14 +281,14 @@ def identical(left: Value, right: Value) -> bool:
     return equal(left, right)
 
 
-def _same_items(left: Array, right: Array, same: "type[object] | object") -> bool:
+def _same_items(left: Array, right: Array, same: Callable[[Value, Value], bool]) -> bool:
     """Equal keys with equal values, whatever the order."""
     if len(left) != len(right):
         return False
     missing = object()
     for name, value in left.items():
         other = right.get(name, missing)
-        if other is missing or not same(value, other):  # type: ignore[operator]  # equal or identical
+        if other is missing or not same(value, other):
             return False
     return True
 

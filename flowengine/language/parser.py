@@ -68,7 +68,9 @@ def parse(text: str, file: str) -> Parsed:
         if levels > DEEPEST and where is not None:
             errors = [Problem(where.span, "syntax", "error", f"nested more than {DEEPEST} deep")]
     if errors:
-        raise FlowProblems(sorted(problems if problems else errors, key=lambda one: one.span[1:3]) if problems else errors)
+        raise FlowProblems(
+            sorted(problems if problems else errors, key=lambda one: one.span[1:3]) if problems else errors
+        )
     return Parsed(body, tuple(problems))
 
 

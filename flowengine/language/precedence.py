@@ -46,7 +46,7 @@ class Choice(NamedTuple):
     token: Token
 
 
-class TooDeep(Exception):
+class TooDeep(Exception):  # noqa: N818  # named by what it says
     """More operators inside one another than the parser follows."""
 
     def __init__(self, span: Span) -> None:
@@ -85,7 +85,8 @@ class Chain:
                 other = self.binary(TERNARY)
                 left = tree.Ternary(_join(left, other), left, piece.then, other)
                 continue
-            assert isinstance(piece, Token)  # the grammar alternates operands and operators
+            if not isinstance(piece, Token):
+                break  # the grammar alternates operands and operators
             if piece.type == "ASSIGN":
                 self.report(self.span(piece), f"`{piece}` needs a variable on its left", "")
                 self.at += 1
@@ -135,7 +136,8 @@ class Chain:
         self.at += 1
         if isinstance(piece, Token):
             return self.prefixed(piece)
-        assert isinstance(piece, tree.Expression)  # the grammar puts an operand here
+        if isinstance(piece, Choice):
+            raise TooDeep(self.span(piece.token))  # the grammar puts an operand here
         if self.at < len(self.pieces):
             following = self.pieces[self.at]
             if isinstance(following, Token) and following.type == "ASSIGN" and is_place(piece):
@@ -161,11 +163,11 @@ class Chain:
         self.depth -= 1
         span = _join(start, operand)
         if token.type == "INCREMENT":
-            return self.increment(span, operand, 1 if token == "++" else -1, prefix=True)
+            return self.increment(span, operand, 1 if str(token)[0] == "+" else -1, prefix=True)
         if token.type == "NEW":
             self.report(start, "there is no `new`", "an object is made by calling its class: `Name(...)`")
             return operand
-        if token == "-" and isinstance(operand, tree.Literal) and type(operand.value) in (int, float):
+        if token.type == "MINUS" and isinstance(operand, tree.Literal) and type(operand.value) in (int, float):
             return tree.Literal(span, -operand.value or 0)  # type: ignore[operator]  # the type was just looked at
         return tree.Unary(span, str(token), operand)
 

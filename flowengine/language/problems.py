@@ -46,7 +46,7 @@ class Problem:
         }
 
 
-class FlowProblems(Exception):
+class FlowProblems(Exception):  # noqa: N818  # named by what it says
     """A flow that cannot be loaded, with everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -68,7 +68,7 @@ class FlowError(Exception):
         return f"{self.span.file}:{self.span.line}:{self.span.column}: {self.message}"
 
 
-class BudgetExceeded(FlowError):
+class BudgetExceeded(FlowError):  # noqa: N818  # named by what it says
     """The run used up its steps, depth, time or memory. A flow cannot catch it."""
 
 
@@ -95,7 +95,5 @@ def render(problem: Problem, source: Sequence[str] | None) -> str:
 def worst(problems: Iterable[Problem]) -> Severity | None:
     """The gravest severity among the problems; None when there is none."""
     found = {problem.severity for problem in problems}
-    for severity in ("error", "warning", "hint"):
-        if severity in found:
-            return severity  # type: ignore[return-value]  # the loop runs over the literal's own words
-    return None
+    ordered: tuple[Severity, ...] = ("error", "warning", "hint")
+    return next((severity for severity in ordered if severity in found), None)

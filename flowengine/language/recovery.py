@@ -88,7 +88,7 @@ class _Recovery:
                 self.resume(error.token.start_pos or 0)
             except UnexpectedCharacters as error:
                 self.report_character(error)
-                self.resume(error.pos_in_stream)
+                self.resume(error.pos_in_stream or 0)
 
     def resume(self, position: int) -> None:
         """Back to where a statement may begin, on to the end of the broken one."""
@@ -138,24 +138,25 @@ class _Recovery:
             at = Span(last.file, last.end_line, last.end_column, last.end_line, last.end_column + 1)
             self.builder.report(at, "`;` is missing", "every statement ends with `;`")
             return
-        if token == "/" and self.text.startswith("/*", token.start_pos or 0):
+        if str(token).startswith("/") and self.text.startswith("/*", token.start_pos or 0):
             self.builder.report(span, *_CHARACTERS["/"])
             return
         hint = _WORDS.get(str(token), "")
         if not hint and self.last is not None:
             hint = _WORDS.get(str(self.last), "")
-        wanted = [_SHOWN[one] for one in _SHOWN if one in expected]
-        if not hint and wanted and len(wanted) <= 3:
-            hint = f"here comes {' or '.join(wanted)}"
+        fitting = [_SHOWN[one] for one in _SHOWN if one in expected]
+        if not hint and fitting and len(fitting) <= 3:
+            hint = f"here comes {' or '.join(fitting)}"
         elif not hint and self.last is not None and self.last.type == "NAME" and token.type in ("VARIABLE", "STRING"):
             hint = f"a function is called with parentheses: `{self.last}(...)`"
         self.builder.report(span, f"unexpected `{_short(token)}`", hint)
 
     def report_character(self, error: UnexpectedCharacters) -> None:
-        character = self.text[error.pos_in_stream] if error.pos_in_stream < len(self.text) else ""
+        at = error.pos_in_stream or 0
+        character = self.text[at : at + 1]
         span = Span(self.builder.file, error.line, error.column, error.line, error.column + 1)
         message, hint = _CHARACTERS.get(character, (f"unexpected `{_short(character)}`", ""))
-        if character == "/" and not self.text.startswith("/*", error.pos_in_stream):
+        if character == "/" and not self.text.startswith("/*", at):
             message, hint = "unexpected `/`", ""
         if "SEMICOLON" in (error.allowed or ()) and self.last and (self.last.end_line or 0) < error.line:
             self.builder.report(self.builder.token_place(self.last), "`;` is missing", "every statement ends with `;`")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, Protocol
 
-import pcre2
+import pcre2  # type: ignore[import-untyped]  # the package has no types
 
 from flowengine.language.budget import Budget
 from flowengine.language.conversion import got
@@ -142,9 +142,7 @@ class Regex:
             result[number] = piece
         return result
 
-    def replace(
-        self, run: Running, subject: str, replacement: str | Callable[[Array], Value], limit: int = 0
-    ) -> str:
+    def replace(self, run: Running, subject: str, replacement: str | Callable[[Array], Value], limit: int = 0) -> str:
         """The subject with its matches replaced, at most `limit` of them; 0: all.
 
         replacement: text with `$0` … `$n`, or a function that takes the match array and gives a string.

@@ -1,14 +1,22 @@
 """Which variable a name means, and which function (HSL reference §1.3, §1.10).
 
-A module's own code has one scope, every function another; blocks have none. A function sees the variables of its module,
-and the predefined ones, only through `global`; a closure sees what it lists, by reference.
+A module's own code has one scope, every function another; blocks have none. A function sees the variables of its
+module, and the predefined ones, only through `global`; a closure sees what it lists, by reference.
 """
 
 from dataclasses import dataclass, field
 
 from flowengine.language import tree
 from flowengine.language.functions import Builtin, Variable, Vocabulary
-from flowengine.language.linking import ClassInfo, FunctionInfo, ImportedVariable, Linker, Module, assigned_names, targets
+from flowengine.language.linking import (
+    ClassInfo,
+    FunctionInfo,
+    ImportedVariable,
+    Linker,
+    Module,
+    assigned_names,
+    targets,
+)
 from flowengine.language.natives import NativeClass, native_class
 from flowengine.language.problems import Span
 from flowengine.language.thrown import ExceptionObject
@@ -87,15 +95,13 @@ class Scopes:
         return self.scopes[owner]
 
     def _fill(self, scope: Scope) -> None:
-        body: tuple[tree.Node, ...] = scope.module.body
         if scope.info is not None:
             node = scope.info.node
-            body = (*node.parameters, *node.body)
             scope.parameters = {one.name for one in node.parameters} | ({"argv", "argc"} if node.old else set())
             scope.captured = {one.name for one in node.captured}
             if scope.info.owner is not None and not (scope.info.static and node.name):
                 scope.parameters.add("this")
-        for one in self.linker.statements_of(scope.module, body):
+        for one in self.linker.nodes(scope.info or scope.module):
             scope.assigned.update(targets(one))
             if isinstance(one, tree.Global):
                 for variable in one.variables:
@@ -108,7 +114,9 @@ class Scopes:
             elif isinstance(one, tree.Coalesce):
                 scope.flexible.add(_root(one.left))
             elif isinstance(one, (tree.Assign, tree.Increment)):
-                self._written(scope, one.target, "??=" if isinstance(one, tree.Assign) and one.operator == "??=" else "")
+                self._written(
+                    scope, one.target, "??=" if isinstance(one, tree.Assign) and one.operator == "??=" else ""
+                )
             elif isinstance(one, tree.Function):
                 scope.flexible.update(variable.name for variable in one.captured)
             elif isinstance(one, tree.Barrier) and one.shared is not None:

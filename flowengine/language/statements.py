@@ -2,24 +2,26 @@
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flowengine.language import tree
 from flowengine.language.emitter import STORE
 from flowengine.language.expressions import Expressions
-from flowengine.language.linking import FunctionInfo
 from flowengine.language.scopes import Local
 
 
 @dataclass
 class Around:
-    """A loop, or a switch that is written as one. step: what `continue` does first. passed: its flag for the outside."""
+    """A loop, or a switch that is written as one.
+
+    step: what `continue` does first. passed: the flag by which a switch hands `continue` on to the loop around it.
+    """
 
     step: Callable[[], list[ast.stmt]] | None = None
     switch: bool = False
     passed: str = ""
-    used: bool = field(default=False)
+    used: bool = False
 
 
 class Statements(Expressions):
@@ -87,7 +89,11 @@ class Statements(Expressions):
         result = self.expression(value)
         if not (isinstance(value, tree.Variable) and isinstance(self.locate(value.name), Local)):
             result = self.shared(result, value, *self.unit.hot)
-        elif value.name in self.scope.flexible or value.name in self.scope.captured or value.name in self.scope.parameters:
+        elif (
+            value.name in self.scope.flexible
+            or value.name in self.scope.captured
+            or value.name in self.scope.parameters
+        ):
             result = self.shared(result, value)
         return [ast.Return(result, **self.where)]
 
@@ -130,11 +136,8 @@ class Statements(Expressions):
         result = self.body(_without_break(default))
         for cases, body in reversed(groups):
             tests = [self.label(subject, case.label) for case in cases if case.label is not None]
-            if any(case.label is None for case in cases):
-                if not tests:
-                    continue
             if not tests:
-                continue
+                continue  # default alone
             test = tests[0] if len(tests) == 1 else ast.BoolOp(ast.Or(), tests, **self.where)
             result = [ast.If(test, self.body(_without_break(body)) or [ast.Pass(**self.where)], result, **self.where)]
         return result
@@ -147,7 +150,11 @@ class Statements(Expressions):
         find: list[ast.stmt] = [self.assign(chosen, self.constant(default))]
         for index, case in reversed(list(enumerate(one.cases))):
             if case.label is not None:
-                find = [ast.If(self.label(subject, case.label), [self.assign(chosen, self.constant(index))], find, **self.where)]
+                find = [
+                    ast.If(
+                        self.label(subject, case.label), [self.assign(chosen, self.constant(index))], find, **self.where
+                    )
+                ]
         self.around.append(around)
         cases: list[ast.stmt] = []
         for index, case in enumerate(one.cases):
@@ -192,7 +199,9 @@ class Statements(Expressions):
             walk = self.with_run("values", subject, self.inside())
         else:
             name = self.loop_target(one.key, first)
-            target = ast.Tuple([ast.Name(name, STORE, **self.where), ast.Name(value, STORE, **self.where)], STORE, **self.where)
+            target = ast.Tuple(
+                [ast.Name(name, STORE, **self.where), ast.Name(value, STORE, **self.where)], STORE, **self.where
+            )
             walk = self.with_run("pairs", subject, self.inside())
         return [ast.For(target, walk, [*first, *self.loop_body(one.body)], [], **self.where)]
 
@@ -276,7 +285,6 @@ def _without_break(body: tuple[tree.Statement, ...]) -> tuple[tree.Statement, ..
     if len(body) == 1 and isinstance(body[0], tree.Block):
         return _without_break(body[0].body)
     return body[:-1] if body and isinstance(body[-1], tree.Break) else body
-
 
 
 _WAYS: dict[type, Callable[[Any, Any], list[ast.stmt]]] = {

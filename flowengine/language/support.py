@@ -146,7 +146,7 @@ def at_least(left: Value, right: Value) -> bool:
 
 def no_arm(run: Any, value: Value) -> Value:
     """`match` without a fitting arm."""
-    raise FlowError(f"match has no arm for {arrays.got(value)}")
+    raise FlowError(f"match has no arm for {got(value)}")
 
 
 def get_static(g: list[Any], slot: int, cls: objects.HslClass, name: str, inside: Any) -> Value:
@@ -170,10 +170,11 @@ def all_of(*done: bool) -> bool:
 def namespace() -> dict[str, Any]:
     """The globals of a compiled flow, without its own names."""
     own = (
-        no_value, set_slot, set_predefined, function_value, builtin_value, call_value, call_checked, traced, echo, grown,
+        no_value, set_slot, set_predefined, function_value, builtin_value, call_value, call_checked, traced, echo,
+        grown,
         values, pairs, rest_of, fill, count, greater, at_least, no_arm, get_static, set_static, all_of,
         cached, barrier_enter, barrier_leave, barrier_value, matches, caught, throw, share, value_of,
-        arrays.cast, arrays.read, arrays.read_path, arrays.steps, arrays.present, arrays.soft, arrays.write,
+        arrays.cast, arrays.read, arrays.read_path, arrays.steps, arrays.present, arrays.soft, arrays.write, arrays.put,
         arrays.remove, arrays.cut, arrays.replace_slice, arrays.remove_slice, arrays.make, arrays.spread_into,
         arrays.arguments, operators.add, operators.subtract, operators.multiply, operators.divide, operators.modulo,
         operators.power, operators.negate, operators.bits, operators.complement, operators.concat, operators.equal,

@@ -65,7 +65,7 @@ class ExceptionObject:
         return self.text
 
 
-class Thrown(FlowError):
+class Thrown(FlowError):  # noqa: N818  # named by what it says
     """A value on its way from `throw` to `catch`."""
 
     def __init__(self, value: Value) -> None:
@@ -126,8 +126,7 @@ def place_of(trace: TracebackType | None) -> Span | None:
     code = found.tb_frame.f_code
     position = next(islice(code.co_positions(), found.tb_lasti // 2, None), None)
     if position is None or position[0] is None:
-        line = found.tb_lineno or 1
+        line: int = found.tb_lineno or 1
         return Span(files[line // LINES], line % LINES, 1, line % LINES, 1)
-    start, end, column, end_column = position
-    end = end or start
+    start, end, column, end_column = position[0], position[1] or position[0], position[2], position[3]
     return Span(files[start // LINES], start % LINES, (column or 0) + 1, end % LINES, (end_column or 0) + 1)

@@ -5,10 +5,17 @@ Every node knows its stretch of the source. Nodes are values; nothing is written
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast, dataclass_transform
 
 from flowengine.language.problems import Span
 
-node = dataclass(frozen=True, slots=True, eq=False)
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, eq_default=False)
+def node(cls: type[T]) -> type[T]:
+    """A node is a frozen dataclass, equal only to itself."""
+    return dataclass(frozen=True, slots=True, eq=False)(cls)
 
 
 @node
@@ -37,7 +44,7 @@ class Statement(Node):
 class Literal(Expression):
     """none, true, 5, "text", ''raw'', #/regex/."""
 
-    value: None | bool | int | float | str
+    value: bool | int | float | str | None
 
 
 @node
@@ -469,10 +476,23 @@ class ClassDef(Statement):
     methods: tuple[Method, ...]
 
 
+_known_parts: dict[type[Node], tuple[str, ...]] = {}
+
+
+def _parts(kind: type[Node]) -> tuple[str, ...]:
+    """The names of the fields of a kind of node that can hold nodes."""
+    found = _known_parts.get(kind)
+    if found is None:
+        without = (str, bool, int, Span, Span | None)
+        found = tuple(each.name for each in fields(cast(Any, kind)) if each.type not in without)
+        _known_parts[kind] = found
+    return found
+
+
 def children(one: Node) -> Iterator[Node]:
     """The nodes directly inside a node, in the order of the source."""
-    for field in fields(one):
-        value = getattr(one, field.name)
+    for name in _parts(type(one)):
+        value = getattr(one, name)
         if isinstance(value, Node):
             yield value
         elif type(value) is tuple:

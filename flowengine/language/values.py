@@ -31,15 +31,12 @@ class Array(dict[Any, Any]):
     """An ordered map with automatic indexes. Keys are int, str, None, or objects by identity, already cast by `key`.
 
     Arrays are values: whoever stores one in a second place calls `share` first, and whoever writes to a shared one
-    copies it before (`own`). So nothing is copied that nobody writes to.
+    copies it before (`own`). So nothing is copied that nobody writes to. It is made like a dict, of pairs or of another
+    dict, and has no `__init__` of its own: arrays are made often.
     """
 
-    __slots__ = ("_next", "shared")
-
-    def __init__(self, items: Iterable[tuple[Any, Any]] | dict[Any, Any] = ()) -> None:
-        super().__init__(items)
-        self._next: int | None = None
-        self.shared = False
+    _next: int | None = None
+    shared: bool = False
 
     @classmethod
     def of(cls, values: Iterable[Any]) -> "Array":
@@ -89,7 +86,7 @@ class Array(dict[Any, Any]):
         """Whether the keys are 0, 1, 2, … in this order."""
         return all(type(key) is int and key == index for index, key in enumerate(self))
 
-    __hash__ = None  # type: ignore[assignment]  # an array is no key
+    __hash__ = None  # type: ignore[assignment,unused-ignore]  # an array is no key
 
 
 class Function:
@@ -139,7 +136,7 @@ _HEX = re.compile(r"[ \t\r\n]*0[xX]([0-9a-fA-F]{1,256})[ \t\r\n]*\Z")
 
 
 def key(value: Value) -> Any:
-    """A value cast to an array key (§1.6): booleans to 0 and 1, numbers to 32-bit integers, whole-number text to numbers.
+    """A value cast to an array key (§1.6): booleans to 0 and 1, numbers to 32 bits, whole-number text to numbers.
 
     Raises TypeError for an array, which cannot be a key.
     """
@@ -174,7 +171,7 @@ def normal(number: int | float) -> int | float:
     """A number in its one form: whole numbers as int as far as a double holds them exactly, the others as float."""
     if type(number) is int:
         return number if -MAX_EXACT <= number <= MAX_EXACT else _to_double(number)
-    if number.is_integer() and -MAX_EXACT <= number <= MAX_EXACT:
+    if float(number).is_integer() and -MAX_EXACT <= number <= MAX_EXACT:
         return int(number)
     return number
 
@@ -224,7 +221,7 @@ def number_text(number: int | float) -> str:
         return "nan"
     if number in (math.inf, -math.inf):
         return "inf" if number > 0 else "-inf"
-    if number.is_integer():
+    if float(number).is_integer():
         return str(int(number))
     text = repr(number)
     if "e" not in text:

@@ -60,7 +60,7 @@ class Action:
         """The action as `run --json` prints it: the language's own words, without what was left at its default."""
         found: dict[str, object] = {"action": self.name}
         for one in fields(self):
-            if one.name in ("reply", "message", "seals", "implicit"):
+            if one.name in ("reply", "message", "seals", "sender", "implicit"):
                 continue
             value = getattr(self, one.name)
             if value != one.default and value not in ({}, None):

@@ -1,6 +1,6 @@
 """The verdict log: one structured line a transaction, and the counters behind "nothing leaves unsigned in silence"."""
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import to_text
 from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol
 
-from flowengine.language.program import Program
+from flowengine.language.compiler import Program
 
 
 class Users(Protocol):

@@ -6,7 +6,7 @@ A reply never carries a control character, a secret or a script error's text, an
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import to_text
 from flowengine.runtime.actions import Reply
 

@@ -12,8 +12,8 @@ from typing import Any, NoReturn, TypeVar
 from flowengine.language.budget import Budget
 from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
-from flowengine.language.program import Program
-from flowengine.language.secrecy import shown
+from flowengine.language.compiler import Program
+from flowengine.language.texts import shown
 from flowengine.language.values import Value
 from flowengine.mail.dkim import Seal
 from flowengine.mail.edits import Edit
@@ -83,7 +83,8 @@ class Run:
 
     __slots__ = (
         "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes", "phase",
-        "received", "recipient_or_none", "row", "seals", "services", "settings", "transaction", "variables", "world",
+        "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction", "variables",
+        "world",
     )  # fmt: skip
 
     def __init__(
@@ -113,7 +114,11 @@ class Run:
         self.metadata: dict[str, str] = dict(transaction.metadata)
         self.notes = Notes()
         limits = self.settings.limits
-        self.budget = Budget(steps=limits.script_steps, depth=limits.script_depth, value_size=limits.script_value_size)
+        clock = services.clock.monotonic
+        self.started = clock()
+        """When the run began, in seconds of the monotonic clock."""
+        deadline = self.started + limits.script_time
+        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline)
         self._place = Place()
         self._size = 0
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from flowengine.language.caching import Caches
-from flowengine.mail.keys import PrivateKey
+from flowengine.language.values import Value
 from flowengine.mail.dns import Resolver
+from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.memory import SharedMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,8 @@ class HTTPRequest:
     """One call of a flow to a web server.
 
     url: complete, already encoded. body: None for none. timeouts in seconds. max_size: bytes of the answer's body that
-    are taken at most; a longer answer is an error. redirects: how many are followed.
+    are taken at most; a longer answer is an error. redirects: how many are followed. shown_url: what facts and log
+    show instead of a URL that holds secrets, "" when it holds none.
     """
 
     method: str
@@ -34,6 +37,7 @@ class HTTPRequest:
     verify_peer: bool = True
     verify_host: bool = True
     source_address: str | None = None
+    shown_url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,27 @@ class Rates(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """What the flows of a process share: `memory_*`. Bounded; values are a flow's own.
+
+    Each entry has a version, so that a change worked out while others ran is refused instead of undoing theirs.
+    """
+
+    def get(self, key: str) -> tuple[int, Value] | None:
+        """Version and value of an entry; None when there is none."""
+        ...
+
+    def put(self, key: str, value: Value, version: int | None) -> bool:
+        """Write an entry if it still has this version (None: if there is none, -1: in any case); whether it was written.
+
+        Also false when the store is full."""
+        ...
+
+    def remove(self, key: str) -> bool:
+        """Take an entry out; whether it was there."""
+        ...
+
+
 Level = Literal["debug", "info", "notice", "warning", "error", "critical"]
 
 
@@ -188,3 +213,4 @@ class Services:
     counters: Counters
     caches: Caches
     settings: Settings = field(default_factory=Settings)
+    memory: Memory = field(default_factory=SharedMemory)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from flowengine.language.program import Program
+from flowengine.language.compiler import Program
 from flowengine.language.values import Array, Secret, Value, from_text, to_text
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation

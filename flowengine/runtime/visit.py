@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flowengine.language.program import Program
+from flowengine.language.compiler import Program
 from flowengine.language.values import Value
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation

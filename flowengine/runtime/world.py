@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flowengine.mail.keys import PrivateKey
+from flowengine.language.values import Value
 from flowengine.mail.dns import Answer, RecordType
+from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.files import read_below
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services
 
 T = TypeVar("T")
@@ -73,7 +75,7 @@ class World:
 
     async def request(self, request: HTTPRequest) -> HTTPResponse:
         """Call a web server. Raises HTTPUnavailable."""
-        question = (request.method, _without_secrets(request.url))
+        question = (request.method, request.shown_url or _without_secrets(request.url))
         if self._recorded is not None:
             return self._again("http", question)  # type: ignore[no-any-return]  # an http fact holds an HTTPResponse
         started = self._services.clock.monotonic()
@@ -90,6 +92,10 @@ class World:
     def now(self) -> float:
         """Unix time in seconds."""
         return self._ask("clock", (), self._services.clock.now)
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never goes back."""
+        return self._ask("clock", ("monotonic",), self._services.clock.monotonic)
 
     async def sleep(self, seconds: float) -> None:
         """Let time pass; at once when repeated."""
@@ -119,6 +125,24 @@ class World:
         now = self._services.clock.now()
         question = ("count", namespace, entry, interval)
         return self._ask("rate", question, lambda: self._services.rates.count(namespace, entry, interval, now))
+
+    def file(self, name: str) -> bytes | None:
+        """What a file of the script root holds; None when there is none of this name, or it is too large."""
+        settings = self._services.settings
+        limit = settings.limits.script_value_size
+        return self._ask("file", (name,), lambda: read_below(settings.script_root, name, limit))
+
+    def memory_get(self, key: str) -> tuple[int, Value] | None:
+        """Version and value of an entry that the flows of this process share; None when there is none."""
+        return self._ask("memory", ("get", key), lambda: self._services.memory.get(key))
+
+    def memory_put(self, key: str, value: Value, version: int | None) -> bool:
+        """Write such an entry if it still has this version (`services.Memory.put`); whether it was written."""
+        return self._ask("memory", ("put", key, version), lambda: self._services.memory.put(key, value, version))
+
+    def memory_remove(self, key: str) -> bool:
+        """Take such an entry out; whether it was there."""
+        return self._ask("memory", ("remove", key), lambda: self._services.memory.remove(key))
 
     def log(self, level: Level, event: str, **fields: object) -> None:
         """Write a line; silent when repeated."""

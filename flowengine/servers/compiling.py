@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowengine.builtins.vocabulary import vocabulary
-from flowengine.language import Loader, Program, Source, check, compile_flow
+from flowengine.language.compiler import Program, check, compile_flow
+from flowengine.language.loader import Loader, Source
 from flowengine.language.problems import FlowProblems, Problem, Span
 from flowengine.runtime.policy import Policy, Route
 from flowengine.services import resources

@@ -6,7 +6,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from flowengine.language.program import Program
+from flowengine.language.compiler import Program
 from flowengine.mail.addresses import Path, extract, parse_path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Reply
@@ -89,12 +89,13 @@ def _first(message: Message, name: str) -> str | None:
 
 async def play(program: Program, message: Message, visit: Visit, services: Services) -> Played:
     """Play a message through a flow of the visit's phase. Raises MailError for an envelope that cannot be."""
-    policy = Policy(visit.listener, {visit.phase: program}, transport=visit.transport)
+    sender, recipients = envelope(message, visit)
+    ours = tuple(recipient.domain.lower() for recipient in recipients)
+    policy = Policy(visit.listener, {visit.phase: program}, transport=visit.transport, recipient_domains=ours)
     client = Client(ip=visit.client_ip)
     session = Session(services, policy, client, _Nowhere(), Runner())
     connection = session.connection
     connection.username, connection.mechanism = visit.user, "PLAIN" if visit.user is not None else ""
-    sender, recipients = envelope(message, visit)
 
     reply = await _now(session.connect())
     if visit.phase == Phase.CONNECT or not reply.positive:

@@ -1,8 +1,9 @@
 """How a play looks: as text for people and case files, and as the documents of `--json`."""
 
+import re
 from collections.abc import Iterator
 
-from flowengine.language.secrecy import shown
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, to_text
 from flowengine.mail.dkim import Seal
 from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
@@ -127,9 +128,9 @@ def edit_text(edit: dict[str, str | int]) -> str:
     """An edit on one line."""
     match edit["edit"]:
         case "insert":
-            return f"+ {edit['name']}: {_one_line(str(edit['value']))}"
+            return f"+ {edit['name']}: {_unfolded(str(edit['value']))}"
         case "replace":
-            return f"~ {edit['name']}: {_one_line(str(edit['value']))}"
+            return f"~ {edit['name']}: {_unfolded(str(edit['value']))}"
         case "delete":
             return f"- field {edit['index']}"
         case _:
@@ -165,6 +166,10 @@ def _brief(value: object) -> str:
 def reply_text(reply: Reply) -> str:
     """A reply on one line."""
     return _one_line(str(reply))
+
+
+def _unfolded(value: str) -> str:
+    return _one_line(re.sub(r"\r\n[ \t]+", " ", value))
 
 
 def _one_line(text: str) -> str:

@@ -13,6 +13,8 @@ from flowengine.language.caching import Caches
 from flowengine.mail.dns import MX, Answer, DNSUnavailable, Record, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, Level, Services, Settings
+from flowengine.services.dns_client import askable
+from flowengine.services.metrics import COUNTERS
 from flowengine.services.rates import MemoryRates
 
 
@@ -20,36 +22,63 @@ class UnexpectedQuestion(BaseException):
     """The world was asked something it has no answer for. Not an Exception: no flow may swallow it."""
 
 
-class FakeResolver:
-    """DNS from a table: (name, type) → values as a case file writes them.
+Values = str | Sequence[str] | DNSUnavailable
+Table = (
+    Mapping[tuple[str, str], Values]
+    | Mapping[tuple[str, str], Sequence[str]]
+    | Mapping[str, Values]
+    | Mapping[str, str]
+)
 
-    `none` is a name that does not exist, `empty` one without such a record, `timeout` and `servfail` cannot be had.
+
+class FakeResolver:
+    """DNS from a table: (name, type), or a name alone for TXT → values as a case file writes them.
+
+    `none` is a name that does not exist, `empty` one without such a record, `timeout` and `servfail` cannot be had; a
+    DNSUnavailable is raised as it is. A CNAME of the table is followed. strict: a question that the table does not name
+    is UnexpectedQuestion, else a name that is not there does not exist.
     """
 
-    def __init__(self, table: Mapping[tuple[str, str], Sequence[str]] | None = None, *, strict: bool = True) -> None:
-        self.table = {(name.lower(), kind.lower()): list(values) for (name, kind), values in (table or {}).items()}
+    def __init__(self, table: Table | None = None, *, strict: bool = True) -> None:
+        self.table: dict[tuple[str, str], Values] = {}
+        for key, values in (table or {}).items():
+            name, kind = (key, "txt") if isinstance(key, str) else key
+            self.table[name.lower(), kind.lower()] = values
         self.strict = strict
         self.asked: list[tuple[str, str]] = []
 
     async def query(self, name: str, kind: RecordType) -> Answer:
-        """The answer of the table."""
+        """The answer of the table. Raises DNSUnavailable, UnexpectedQuestion."""
         name = name.lower().rstrip(".")
         self.asked.append((name, kind))
-        values = self.table.get((name, kind))
-        if values is None:
-            if self.strict:
-                raise UnexpectedQuestion(
-                    f"DNS was asked for {name} {kind.upper()}; add the line: {name} {kind.upper()} none"
-                )
-            return Answer(exists=any(known == name for known, _ in self.table))
-        words = {value.lower() for value in values}
-        if words & {"timeout", "servfail"}:
-            raise DNSUnavailable(name, kind, "time-out" if "timeout" in words else "SERVFAIL")
-        if words & {"none", "nxdomain"}:
+        if not askable(name):
             return Answer(exists=False)
-        if words == {"empty"}:
-            return Answer()
-        return Answer(tuple(_record(kind, value) for value in values), ttl=300.0)
+        for _ in range(8):
+            values = self.table.get((name, kind))
+            alias = self.table.get((name, "cname"))
+            if values is not None or alias is None:
+                break
+            (name,) = _answer(name, "cname", alias).names or (name,)
+        if values is not None:
+            return _answer(name, kind, values)
+        if self.strict:
+            line = f"{name} {kind.upper()} none"
+            raise UnexpectedQuestion(f"DNS was asked for {name} {kind.upper()}; add the line: {line}")
+        return Answer(exists=any(known == name for known, _ in self.table))
+
+
+def _answer(name: str, kind: RecordType, values: Values) -> Answer:
+    if isinstance(values, DNSUnavailable):
+        raise values
+    values = [values] if isinstance(values, str) else values
+    words = {value.lower() for value in values}
+    if words & {"timeout", "servfail"}:
+        raise DNSUnavailable(name, kind, "time-out" if "timeout" in words else "SERVFAIL")
+    if words & {"none", "nxdomain"}:
+        return Answer(exists=False)
+    if words == {"empty"}:
+        return Answer()
+    return Answer(tuple(_record(kind, value) for value in values), ttl=300.0)
 
 
 def _record(kind: str, value: str) -> Record:
@@ -58,7 +87,7 @@ def _record(kind: str, value: str) -> Record:
     if kind == "mx":
         preference, _, host = value.partition(" ")
         return MX(int(preference), host.strip().rstrip(".").lower())
-    return value.rstrip(".")
+    return value.rstrip(".").lower()
 
 
 class FakeHTTP:
@@ -167,7 +196,9 @@ class FakeCounters:
         self.sums: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
 
     def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
-        """Add to a sum."""
+        """Add to a sum. Raises KeyError for a counter or label that services/metrics.py does not declare."""
+        if set(labels) != set(COUNTERS[name][0]):
+            raise KeyError(f"{name} has the labels {COUNTERS[name][0]}, not {tuple(labels)}")
         key = (name, tuple(sorted(labels.items())))
         self.sums[key] = self.sums.get(key, 0) + amount
 

@@ -1,48 +1,72 @@
 """Structured lines on standard error: JSON for machines, or text for people.
 
 Values are cleaned here, once: secrets hidden, control characters escaped, long texts cut. A log line can neither show
-a key nor break out of its line.
+a key nor break out of its line, and a log that cannot be written stops no mail.
 """
 
+import math
+import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal, TextIO
 
 import structlog
 
-from flowengine.language.secrecy import shown
-from flowengine.language.values import Secret, to_text
+from flowengine.language.texts import shown_string
 from flowengine.runtime.services import Level
 
 ORDER: tuple[Level, ...] = ("debug", "info", "notice", "warning", "error", "critical")
 LONGEST = 2000
 """Characters of one text in a line."""
+MOST_ITEMS = 200
+"""Items of one list or table in a line."""
+DEEPEST = 6
+"""Lists within lists."""
+
+# C0 and C1 controls, line and paragraph separators, marks that change the direction of text, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_OWN = ("timestamp", "level", "event", "exc_info", "exception", "stack", "stack_info")
+"""Names that mean something to structlog; a field of such a name gets `_` behind it."""
 
 
 class StructuredLog:
-    """Writes lines through structlog (`runtime.services.Log`)."""
+    """Writes lines (`runtime.services.Log`). least: the least grave level that is written.
+
+    dropped: lines that could not be written.
+    """
 
     def __init__(
         self, form: Literal["json", "text"] = "json", least: Level = "info", stream: TextIO | None = None
     ) -> None:
         self._least = ORDER.index(least)
-        renderer: structlog.typing.Processor = (
+        self._stream = stream or sys.stderr
+        self._render: structlog.typing.Processor = (
             structlog.processors.JSONRenderer(ensure_ascii=False)
             if form == "json"
-            else structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())
+            else structlog.dev.ConsoleRenderer(colors=self._stream.isatty())
         )
-        self._logger = structlog.wrap_logger(
-            structlog.PrintLogger(stream or sys.stderr),
-            processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), renderer],
-        )
+        self.dropped = 0
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:
         """One line: what happened, and its facts. Fields that are None are left out."""
         if ORDER.index(level) < self._least:
             return
-        self._logger.msg(
-            event, level=level, **{name: clean(value) for name, value in fields.items() if value is not None}
-        )
+        line: dict[str, object] = {
+            "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": level,
+            "event": clean(event),
+        }
+        for name, value in fields.items():
+            if value is not None:
+                line[f"{name}_" if name in _OWN else str(clean(name))] = clean(value)
+        try:
+            self._stream.write(f"{self._render(None, level, line)!s}\n")
+            self._stream.flush()
+        except (OSError, ValueError):  # nobody reads any more, the disk is full, the stream is closed
+            self.dropped += 1
 
 
 class Silence:
@@ -52,21 +76,38 @@ class Silence:
         """Nothing is written."""
 
 
-def clean(value: object) -> object:
+def clean(value: object, depth: int = DEEPEST) -> object:
     """A value that a log line may hold."""
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, (Secret, str)):
-        text = to_text(shown(value)) if isinstance(value, Secret) or "PRIVATE KEY" in value else value
-        text = "".join(c if c >= " " and c != "\x7f" else _escape(c) for c in text[: LONGEST + 1])
-        text = text.encode("utf-8", "replace").decode("utf-8")
-        return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    if isinstance(value, int):
+        return int(value) if abs(value) < 1 << 63 else clean(hex(value))
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bytes):
+        return _text(value[: LONGEST * 4].decode("utf-8", "backslashreplace"))
     if isinstance(value, Mapping):
-        return {str(clean(str(name))): clean(item) for name, item in value.items()}
+        return (
+            {_text(str(name)): clean(item, depth - 1) for name, item in islice(value.items(), MOST_ITEMS)}
+            if depth
+            else "…"
+        )
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [clean(item) for item in value]
-    return clean(str(value))
+        return [clean(item, depth - 1) for item in islice(value, MOST_ITEMS)] if depth else "…"
+    return _text(str(value))
 
 
-def _escape(character: str) -> str:
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character, f"\\x{ord(character):02x}")
+def _text(value: str) -> str:
+    """A string on one line, without secrets (which are looked for before it is cut)."""
+    safe = shown_string(value)
+    if len(safe) > LONGEST:
+        safe = safe[: LONGEST - 1] + "…"
+    return _UNSAFE.sub(_escape, safe)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")

@@ -1,6 +1,6 @@
 """Counters for the operator: every one declared here, with its labels and what it counts."""
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 
 COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "verdicts": (("verdict", "listener"), "Finished transactions by their verdict."),
@@ -11,6 +11,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
+    "dns_seconds": ((), "Time spent waiting for DNS servers."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),
     "deliveries": (
         ("result", "transport"),
@@ -25,14 +26,21 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._counters = {
             name: Counter(f"flowengine_{name}", page, labels, registry=self.registry)
             for name, (labels, page) in COUNTERS.items()
         }
+        self._children: dict[tuple[object, ...], Counter] = {}
 
     def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
-        """Add to a counter. Raises KeyError for one that is not declared."""
-        self._counters[name].labels(**labels).inc(amount)
+        """Add to a counter. Raises KeyError for one that is not declared, ValueError for other labels."""
+        key = (name, *labels.items())
+        child = self._children.get(key)
+        if child is None:
+            counter = self._counters[name]
+            child = self._children[key] = counter.labels(**labels) if labels else counter
+        child.inc(amount)
 
     def text(self) -> bytes:
         """The counters in Prometheus' text form."""

@@ -37,7 +37,7 @@ class Content:
         self._tail = b"\r\n"  # as if a line had just ended: the very first line may be the lone dot
         self._skip = 2  # octets at the start of the tail that are not content
         self._pieces: list[bytes] = []
-        self._small = bytearray()
+        self._small: bytearray | None = None
         self._dropped = self._nul = False
         self.bare = self.was_shed = False
         self.size = 0
@@ -99,6 +99,8 @@ class Content:
         self.held += len(piece)
         self._nul = self._nul or b"\0" in piece
         if len(piece) < _SMALL and (self._pieces or self._small or len(piece) < 64):
+            if self._small is None:
+                self._small = bytearray()
             self._small += piece  # a message that drips in must not cost an object for each octet
             if len(self._small) >= _GATHER:
                 self._gather()
@@ -109,7 +111,7 @@ class Content:
     def _gather(self) -> None:
         if self._small:
             self._pieces.append(bytes(self._small))
-            self._small.clear()
+            self._small = None
 
     def shed(self) -> None:
         """Give the memory back: the message will be refused for now."""
@@ -120,7 +122,7 @@ class Content:
         """Keep nothing of this message, read on to its end."""
         self._dropped = True
         self._pieces = []
-        self._small = bytearray()
+        self._small = None
         self.held = 0
 
     def pieces(self) -> list[bytes]:

@@ -183,7 +183,7 @@ class Framing(ABC):
                     self._keep_line(data, position)
                     return None
                 start, position = position, end + 1
-                step = None if self.closing else self._line(data[start:end])
+                step = None if self.closing else self._line(data, start, end)
             if step is not None:
                 self._buffer += data[position:]
                 return step
@@ -200,15 +200,22 @@ class Framing(ABC):
         elif position < len(data):
             self._buffer += data[position:]
 
-    def _line(self, line: bytes) -> Waiting | None:
+    def _line(self, data: bytes, start: int, end: int) -> Waiting | None:
+        """One line, whose LF is at `end`."""
         self.progress += 1
-        whole = line[-1:] == b"\r"
-        if self._skipping or len(line) >= self._limits.auth_line:
+        if self._skipping or end - start >= self._limits.auth_line:
             self._skipping = False
             self._broken_line(LINE_TOO_LONG)
-        elif b"\r" in line[:-1] or not (whole or self._bare_newlines):
+            return None
+        if end > start and data[end - 1] == 13:
+            line = data[start : end - 1]
+        elif self._bare_newlines:
+            line = data[start:end]
+        else:
             # A relay that let an LF through in an address or a name must not get its second half carried out here.
             self._broken_line(BARE_COMMAND)
-        else:
-            return self._command(line[:-1] if whole else line)
-        return None
+            return None
+        if b"\r" in line:
+            self._broken_line(BARE_COMMAND)
+            return None
+        return self._command(line)

@@ -74,8 +74,8 @@ class Server:
             for listener in self._listeners:
                 sockets = listener.sockets or bind(listener.address)
                 self.addresses[listener.name] = tuple(address_of(one) for one in sockets)
-                entrance = Entrance(lobby, listener.options, listener.open_session, self._report)
                 for one in sockets:
+                    entrance = Entrance(lobby, listener.options, listener.open_session, self._report, _own_end(one))
                     one.setblocking(False)
                     if one.family == socket.AF_UNIX:
                         server = await loop.create_unix_server(entrance, sock=one, backlog=BACKLOG)
@@ -163,6 +163,14 @@ def address_of(bound: socket.socket) -> str:
     if bound.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(name)}"
     return f"[{name[0]}]:{name[1]}" if bound.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _own_end(bound: socket.socket) -> tuple[str, int] | None:
+    """Address and port of our end of every connection, if it is always the same."""
+    if bound.family == socket.AF_UNIX:
+        return None
+    host, port = bound.getsockname()[:2]
+    return None if host in ("0.0.0.0", "::") else (host, port)  # noqa: S104  # compared with, not bound to
 
 
 def _bind_unix(path: str) -> socket.socket:

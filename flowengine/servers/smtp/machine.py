@@ -22,7 +22,7 @@ from flowengine.servers.smtp.commands import (
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.framing import LINE_TOO_LONG, Framing
-from flowengine.servers.smtp.replies import lines_of, plain
+from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
 SEND_CONTENT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
@@ -99,8 +99,7 @@ class Machine(Framing):
 
     def _connected(self, reply: Reply) -> None:
         if reply.positive:
-            greeting = f"{self._options.hostname} ESMTP {lines_of(reply.text)[0]}".rstrip()
-            self._write(reply, plain(220, [greeting]))
+            self._write(reply, greeting(220, self._options.hostname, f"ESMTP {reply.text}"))
         else:
             self.end(reply)
 
@@ -113,14 +112,13 @@ class Machine(Framing):
         verb, _, argument = line.partition(b" ")
         if argument:
             argument = argument.rstrip(b" \t")  # RFC 5321 §4.1.1: trailing white space is tolerated
-        name = verb.rstrip(b"\t").upper()
-        command = self._commands.get(name)
-        if command is None:
-            self._unknown(name)
+        known = self._commands.get(verb) or self._commands.get(verb.upper())
+        if known is None:
+            self._unknown(verb.upper())
             return None
-        self._verb = name.decode("ascii")
+        self._verb, command = known
         try:
-            if len(line) + 2 > self._limits.command_line and name != b"AUTH":
+            if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
                 raise Refused(LINE_TOO_LONG)
             return command(self, argument)
         except Refused as refused:
@@ -161,7 +159,7 @@ class Machine(Framing):
     def _hello(self, verb: str, argument: bytes) -> Waiting | None:
         host = read_host(argument)
         self._reset()  # RFC 5321 §4.1.4
-        offered = self._extensions() if verb == "EHLO" else []
+        offered = self._extensions() if verb == "EHLO" else ()
 
         def greeted(reply: Reply) -> None:
             if self._only_idles():
@@ -170,16 +168,13 @@ class Machine(Framing):
                 self._say(reply)
                 return
             self._greeted, self._extended = True, verb == "EHLO"
-            first = f"{self._options.hostname} {lines_of(reply.text)[0]}".rstrip()
-            self._write(reply, plain(250, [first, *offered]))
+            self._write(reply, greeting(250, self._options.hostname, reply.text, offered))
 
         return self._ask(greeted, self._session.helo, verb, host, offered)
 
-    def _extensions(self) -> list[str]:
-        found = ["PIPELINING", f"SIZE {self._limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
-        if self._offers_auth():
-            found.append(f"AUTH {' '.join(self._options.auth)}")
-        return found
+    def _extensions(self) -> tuple[str, ...]:
+        found = ("PIPELINING", f"SIZE {self._limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+        return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
 
@@ -344,18 +339,18 @@ class Machine(Framing):
             Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY AUTH, see RFC 5321")
         )
 
-    _commands: ClassVar[Mapping[bytes, Callable[["Machine", bytes], Waiting | None]]] = {
-        b"HELO": _helo,
-        b"EHLO": _ehlo,
-        b"AUTH": _auth,
-        b"MAIL": _mail_from,
-        b"RCPT": _rcpt_to,
-        b"DATA": _data,
-        b"RSET": _rset,
-        b"NOOP": _noop,
-        b"QUIT": _quit,
-        b"VRFY": _vrfy,
-        b"EXPN": _expn,
-        b"HELP": _help,
+    _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
+        b"HELO": ("HELO", _helo),
+        b"EHLO": ("EHLO", _ehlo),
+        b"AUTH": ("AUTH", _auth),
+        b"MAIL": ("MAIL", _mail_from),
+        b"RCPT": ("RCPT", _rcpt_to),
+        b"DATA": ("DATA", _data),
+        b"RSET": ("RSET", _rset),
+        b"NOOP": ("NOOP", _noop),
+        b"QUIT": ("QUIT", _quit),
+        b"VRFY": ("VRFY", _vrfy),
+        b"EXPN": ("EXPN", _expn),
+        b"HELP": ("HELP", _help),
     }
     """STARTTLS, BDAT and XCLIENT join here."""

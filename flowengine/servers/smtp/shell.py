@@ -34,9 +34,16 @@ class Entrance:
     """What the connections of one listener share, aiosmtpd's slow constructor among it: it runs once, here."""
 
     def __init__(
-        self, lobby: Lobby, options: Options, open_session: Callable[[Client], Session], report: Report | None
+        self,
+        lobby: Lobby,
+        options: Options,
+        open_session: Callable[[Client], Session],
+        report: Report | None,
+        server: tuple[str, int] | None = None,
     ) -> None:
         self.lobby, self.options, self.open_session, self.report = lobby, options, open_session, report
+        self.server = server
+        """Our end of every connection; None when it differs."""
         template = SMTP(
             None,
             data_size_limit=options.limits.message_size,
@@ -85,7 +92,7 @@ class Shell(SMTP):
         self.transport = transport = cast(Transport, transport)  # uvloop's is one only by its methods
         with suppress(AttributeError):  # uvloop has a buffer of its own
             transport.max_size = RECEIVE  # type: ignore[attr-defined]  # of asyncio's selector transport
-        self._client = client = _client(transport)
+        self._client = client = _client(transport, self._entrance.server)
         refusal = self._lobby.enter(self, client)
         if refusal is not None:
             self._show_out(refusal)
@@ -156,7 +163,7 @@ class Shell(SMTP):
             self._account(machine)
         if machine.closing or (self._ended and not machine.waiting):
             self._close(transport)
-        elif machine.backlog > self._limits.pending_input:
+        elif self._task is not None and machine.backlog > self._limits.pending_input:
             self._pause(_BUSY)
 
     def _answered(self, task: Task[Reply]) -> None:
@@ -307,9 +314,10 @@ class Shell(SMTP):
                 self.transport.resume_reading()
 
 
-def _client(transport: BaseTransport) -> Client:
+def _client(transport: BaseTransport, server: tuple[str, int] | None) -> Client:
     """Both ends of a TCP connection; nobody in particular on a Unix socket."""
-    peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    peer = transport.get_extra_info("peername")
+    own = server or transport.get_extra_info("sockname")
     if not isinstance(peer, tuple) or not isinstance(own, tuple):
         return Client()
     return Client(_text(peer[0]), peer[1], _text(own[0]), own[1])

@@ -98,9 +98,9 @@ class Limits:
     dns_in_flight: Annotated[int, Meta(description="Questions to DNS at a time in one worker.", ge=1, le=100_000)] = 500
     http_in_flight: Annotated[int, Meta(description="HTTP calls at a time in one worker.", ge=1, le=100_000)] = 100
     http_body: Annotated[int, Meta(description="Answer of one HTTP call.", ge=1024, le=_GB)] = 16 << 20
-    rate_entries: Annotated[int, Meta(description="Times that `rate` remembers in one worker.", ge=1000, le=10**9)] = (
-        1_000_000
-    )
+    rate_entries: Annotated[
+        int, Meta(description="Times that `rate` remembers in one worker; a window counts as 15.", ge=1000, le=10**9)
+    ] = 2_000_000
     password_checks: Annotated[
         int, Meta(description="Password checks at a time in one worker (16 MiB each).", ge=1, le=256)
     ] = 4

@@ -1,0 +1,162 @@
+"""Who may authenticate: passwords against the users file, off the loop, with a cap, and slow for those who guess.
+
+Good credentials are remembered for minutes under an HMAC with a key of this process, never as text. An unknown user
+costs what a known one costs. Guessing is throttled for each client and for each user; where a user has been before,
+nobody else's guesses lock him out.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+
+from flowengine.runtime.services import Clock, Log
+from flowengine.services.clock import SystemClock
+from flowengine.services.config.model import Config
+from flowengine.services.config.problems import ConfigError
+from flowengine.services.log import Silence
+from flowengine.services.passwords import STRENGTH, Hash, prepared
+from flowengine.services.rates import MemoryRates
+from flowengine.services.users_file import folded, read_users
+
+REMEMBERED = 300.0
+"""Seconds for which good credentials need no new hash."""
+WINDOW = 600.0
+"""Seconds over which failures are counted."""
+CLIENT_FAILURES = 20
+CLIENT_PENDING = 60
+"""Failures and checks under way of one client."""
+USER_FAILURES = 50
+MOST_WAITING = 200
+"""Checks that wait for a thread; further ones are told to come back."""
+_MOST_KEPT = 10_000
+
+
+class PasswordChecker:
+    """The `Users` of a listener. checks: hashes computed at a time. The file is read again when it changes."""
+
+    def __init__(self, path: Path, checks: int, clock: Clock, log: Log) -> None:
+        self._path = path
+        self._clock = clock
+        self._log = log
+        self._threads = ThreadPoolExecutor(max_workers=checks, thread_name_prefix="passwords")
+        self._flights: dict[bytes, asyncio.Task[bool]] = {}
+        self._pending: Counter[str] = Counter()
+        self._users: Mapping[str, Hash] = {}
+        self._nobody = Hash(STRENGTH.cost, STRENGTH.blocks, STRENGTH.lanes, os.urandom(16), bytes(32))
+        self._version: tuple[int, ...] | None = None
+        self._looked = -1e9
+        self._reading = asyncio.Lock()
+        self._secret = os.urandom(32)
+        self._good: OrderedDict[bytes, float] = OrderedDict()
+        self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._failures = MemoryRates(200_000)
+
+    async def verify(self, username: str, password: str, client: str) -> bool | None:
+        """Whether the password is this user's; None when it cannot be told now (too many tries, too busy)."""
+        await self._refresh()
+        user, place = folded(username[:500]), _place(client)
+        stored = self._users.get(user)
+        mark = hmac.digest(self._secret, repr((user, prepared(password), str(stored))).encode(), "sha256")
+        now = self._clock.monotonic()
+        if stored is not None and self._good.get(mark, -1.0) > now:
+            return True
+        flight = self._flights.get(mark)
+        if flight is None:
+            if self._throttled(user, place, now) or len(self._flights) >= MOST_WAITING:
+                return None
+            self._pending[place] += 1
+            flight = asyncio.get_running_loop().create_task(self._check(mark, stored, user, password, place))
+            self._flights[mark] = flight
+        return await asyncio.shield(flight)  # who goes away takes nobody else's answer along
+
+    async def _check(self, mark: bytes, stored: Hash | None, user: str, password: str, place: str) -> bool:
+        try:
+            verifies = (stored or self._nobody).verifies
+            matches = await asyncio.get_running_loop().run_in_executor(self._threads, verifies, password)
+        finally:
+            del self._flights[mark]
+            self._pending[place] -= 1
+            if not self._pending[place]:
+                del self._pending[place]
+        if matches and stored is not None:
+            self._welcome(mark, user, place)
+            return True
+        now = self._clock.monotonic()
+        self._failures.hit("client", place, CLIENT_FAILURES, WINDOW, now)
+        self._failures.hit("user", _short(user), USER_FAILURES, WINDOW, now)
+        return False
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _throttled(self, user: str, place: str, now: float) -> bool:
+        failures = self._failures.count("client", place, WINDOW, now)
+        if failures >= CLIENT_FAILURES or failures + self._pending[place] >= CLIENT_PENDING:
+            return True
+        if (user, place) in self._friends:
+            return False
+        return self._failures.count("user", _short(user), WINDOW, now) >= USER_FAILURES
+
+    def _welcome(self, mark: bytes, user: str, place: str) -> None:
+        self._good[mark] = self._clock.monotonic() + REMEMBERED
+        self._friends[user, place] = None
+        self._friends.move_to_end((user, place))
+        for kept in (self._good, self._friends):
+            while len(kept) > _MOST_KEPT:
+                kept.popitem(last=False)
+
+    async def _refresh(self) -> None:
+        """Read the file again if it is another one; look at most once a second."""
+        async with self._reading:
+            now = self._clock.monotonic()
+            if now - self._looked < 1.0:
+                return
+            version = _version(self._path)
+            if version == self._version:
+                self._looked = now
+                return
+            try:
+                self._users = await asyncio.to_thread(read_users, self._path)
+            except ConfigError as error:
+                self._log.event("error", "users-file", problem=str(error), kept=len(self._users))
+            self._looked, self._version = now, version  # only now: whoever gave up while reading leaves it to the next
+            costs = Counter((one.cost, one.blocks, one.lanes) for one in self._users.values()).most_common(1)
+            if costs:
+                self._nobody = Hash(*costs[0][0], os.urandom(16), bytes(32))
+
+
+def open_users(config: Config, path: Path, log: Log | None = None, clock: Clock | None = None) -> PasswordChecker:
+    """The checker of a listener's users file; listeners with one file best share it. Raises ConfigError."""
+    read_users(path)
+    return PasswordChecker(path, config.limits.password_checks, clock or SystemClock(), log or Silence())
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
+
+
+def _place(client: str) -> str:
+    """What counts as one client: an IPv4 address, a /64 of IPv6."""
+    try:
+        ip = ip_address(client.partition("%")[0])
+    except ValueError:
+        return client[:64]
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None:
+        return str(IPv6Address(int(ip) >> 64 << 64))
+    return str(ip)
+
+
+def _short(user: str) -> str:
+    """A name of any length as a key of one length."""
+    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]
