@@ -156,10 +156,17 @@ def send(
         client.sendmail(sender, recipient, message, options)
 
 
-def through(world: World, port: int, message: bytes, *envelope: str, options: tuple[str, ...] = ()) -> Delivery:
+def through(
+    world: World,
+    port: int,
+    message: bytes,
+    sender: str = SENDER,
+    recipient: str = RECIPIENT,
+    options: tuple[str, ...] = (),
+) -> Delivery:
     """What arrives at the last server of a message that goes in at a port. Raises Disagreement with Postfix's log."""
     try:
-        return world.delivered(lambda: send(port, message, *envelope, options=options))
+        return world.delivered(lambda: send(port, message, sender, recipient, options))
     except (Disagreement, smtplib.SMTPException) as error:
         raise Disagreement(f"{error}\n{postfix(world).log}") from None
 
