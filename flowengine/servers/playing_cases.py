@@ -41,7 +41,7 @@ class CaseResult:
 
 
 async def play_cases(files: Sequence[Path], config: "Config", update: bool = False) -> list[CaseResult]:
-    """Play every file. With `update` what happened becomes the expectation. Raises CaseError for files that are none."""
+    """Play every file. With `update` what happened becomes the expectation. Raises CaseError."""
     compiler = Compiler(config)
     return [await _play(read(file), compiler, update) for file in files]
 
