@@ -65,7 +65,7 @@ def rows() -> Iterator[Row | str]:
     """The cells, and lines about latency and memory."""
     for scenario in ("sign", "verify"):
         cells = [cell for cell in CELLS if cell.scenario == scenario]
-        yield from asyncio.run(_played(scenario, cells))  # type: ignore[arg-type]  # mypy widens the tuple's words
+        yield from asyncio.run(_played(scenario, cells))
 
 
 async def _played(scenario: Scenario, cells: list[Cell]) -> list[Row | str]:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 CALL_TIME = 60.0  # seconds that one command of a peer may take
 
 
-class LeftOut(Exception):  # noqa: N818 — no error
+class LeftOut(Exception):
     """A check that cannot be made here; the text says why."""
 
 
-class Disagreement(Exception):  # noqa: N818 — the field's word
+class Disagreement(Exception):
     """A peer and we do not agree; the text says about what."""
 
 

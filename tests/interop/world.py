@@ -109,11 +109,17 @@ class World:
     def engine(self) -> Engine:
         """Our server."""
         dns_port = self._stack.enter_context(dns_server(records()))
-        self.file("example.pem", rsa_key().pem())
-        flows, ports = resources.find("flows"), {"dns": dns_port, "hop": self.hop.port, "server": self.server_port}
-        config = self.file("flowengine.toml", CONFIG.format(folder=self.folder, flows=flows, **ports).encode())
-        run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
+        config = self.configuration(dns_port, self.hop.port, self.server_port)
         return self._stack.enter_context(serving(config, LISTENERS, self.folder / "engine.log"))
+
+    def configuration(self, dns: int, hop: int, server: int) -> Path:
+        """The file with what our server is told, and the files that it names. The numbers are ports."""
+        self.file("example.pem", rsa_key().pem())
+        flows = resources.find("flows")
+        text = CONFIG.format(folder=self.folder, flows=flows, dns=dns, hop=hop, server=server)
+        config = self.file("flowengine.toml", text.encode())
+        run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
+        return config
 
     def port(self, listener: str) -> int:
         """The port of a listener of ours."""

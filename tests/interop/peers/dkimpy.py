@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping
 
-import dkim  # type: ignore[import-untyped]  # it ships no types
+import dkim
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from flowengine.mail.canonical import Canonicalization
