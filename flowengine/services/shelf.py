@@ -18,6 +18,7 @@ def write_message(directory: Path, name: str, chunks: Iterable[bytes | memoryvie
     """Put a message on disk; it is there for good when this returns. Raises OSError; then nothing of it is left."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     final = directory / f"{name}.eml"
+    parts: list[tuple[Path, list[bytes | memoryview]]]
     parts = [(final, list(chunks)), (directory / f"{name}.json", [json.dumps(envelope, ensure_ascii=False).encode()])]
     written: list[Path] = []
     try:
