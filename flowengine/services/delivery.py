@@ -29,7 +29,9 @@ class InlineDelivery:
             except OSError as error:
                 self._services.log.event("error", "sink", id=parcel.id, reason=str(error))
                 return SHORT_OF_STORAGE
-            self._services.counters.increment("deliveries", result="delivered", transport=str(parcel.action.transportid))
+            self._services.counters.increment(
+                "deliveries", result="delivered", transport=str(parcel.action.transportid)
+            )
         return None
 
     async def close(self) -> None:

@@ -14,7 +14,9 @@ from flowengine.runtime.actions import Quarantine
 from flowengine.services.posting import Parcel
 
 
-def write_message(directory: Path, name: str, chunks: Iterable[bytes | memoryview], envelope: Mapping[str, object]) -> Path:
+def write_message(
+    directory: Path, name: str, chunks: Iterable[bytes | memoryview], envelope: Mapping[str, object]
+) -> Path:
     """Put a message on disk; it is there for good when this returns. Raises OSError; then nothing of it is left."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     final = directory / f"{name}.eml"
@@ -25,7 +27,7 @@ def write_message(directory: Path, name: str, chunks: Iterable[bytes | memoryvie
         for path, pieces in parts:
             waiting = path.with_name(f".{path.name}.new")
             written.append(waiting)
-            with open(waiting, "xb", opener=_private) as file:  # noqa: PTH123  # Path.open takes no opener
+            with open(waiting, "xb", opener=_private) as file:  # Path.open takes no opener
                 file.writelines(pieces)
                 file.flush()
                 os.fsync(file.fileno())
