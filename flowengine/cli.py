@@ -1,6 +1,7 @@
 """The command line: every verb of `flowengine`, put together from the house below.
 
-Exit codes: 0 good, 1 the answer is no or a flow has problems, 2 wrong usage or configuration, 3 the outside world failed.
+Exit codes: 0 good, 1 the answer is no or a flow has problems, 2 wrong usage or configuration, 3 the outside world
+failed.
 Errors go to stderr; with --json one document goes to stdout and nothing else.
 """
 
@@ -23,7 +24,7 @@ GOOD, NO, USAGE, WORLD = 0, 1, 2, 3
 F = TypeVar("F", bound=Callable[..., Any])
 
 config_option = click.option("-c", "--config", "config_path", type=click.Path(path_type=Path), metavar="FILE",
-                             help="Configuration; default flowengine.toml in this directory, else the embedded one.")  # fmt: skip
+                             help="Configuration; default: flowengine.toml here, else the embedded one.")  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 
 
@@ -44,7 +45,9 @@ def show(document: object) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2))
 
 
-def load(config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True) -> "Config":
+def load(
+    config_path: Path | None, dns: str | None = None, api_url: str | None = None, *, files: bool = True
+) -> "Config":
     """The configuration, or exit 2 with everything that is wrong with it.
 
     dns, api_url: what the options say in place of the file. files: the files it names must be there and safe.
@@ -151,7 +154,7 @@ def visit_options(command: F) -> F:
     for option in reversed([
         click.option("--client-ip", default="", metavar="IP", help="The client's address; without it SPF is none."),
         click.option("--helo", default="", metavar="NAME", help="The client's HELO name."),
-        click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, else From."),
+        click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, From."),
         click.option("--rcpt-to", multiple=True, metavar="ADDR", help="A recipient, repeatable; default: To."),
         click.option("--auth-user", metavar="NAME", help="The user who authenticated."),
         click.option("--phase", default="data", show_default=True, help="The phase the flow speaks in."),
@@ -192,9 +195,9 @@ def run(flow: Path, message: str, **options: Any) -> None:
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
     from flowengine.servers.compiling import Compiler
-    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit, play
     from flowengine.servers.printing import play_document, play_text
+    from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     compiler = Compiler(config)
@@ -243,9 +246,9 @@ def verify(message: str, **options: Any) -> None:
     """
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
-    from flowengine.services.outside import services_for
     from flowengine.servers.play import Visit
     from flowengine.servers.verifying import verify_message, verify_text
+    from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
     received = Message(read_message(message))
@@ -321,17 +324,16 @@ def reference(name: str | None) -> None:
     from flowengine.builtins.vocabulary import vocabulary
     from flowengine.servers import reference as pages
     from flowengine.services import resources
-    from flowengine.services.config.documents import option_page, option_names
 
     words, stdlib = vocabulary(), resources.find("stdlib")
     if name is None:
         click.echo("\n".join(pages.names(words, stdlib)))
         return
-    found = pages.pages(name, words, stdlib) or option_page(name)
+    found = pages.pages(name, words, stdlib) or pages.option_pages(name)
     if found:
         click.echo("\n".join(found), nl=False)
         return
-    near = difflib.get_close_matches(name, [*pages.names(words, stdlib), *option_names()], 3)
+    near = difflib.get_close_matches(name, pages.names(words, stdlib), 3)
     fail(NO, f"nothing is called {name}" + (f"; did you mean {', '.join(near)}?" if near else ""))
 
 
@@ -383,7 +385,10 @@ def keys_new(
         return
     click.echo(f"made {path}: {key.kind} {key.bits}, {key.fingerprint}")
     if configured is None:
-        click.echo(f"to use it as pki:{name}, write into the configuration:\n    [pki.{name}]\n    file = {json.dumps(str(path))}")
+        click.echo(
+            f"flows know it as pki:{name}; to give it a selector and a domain, write into the configuration:\n"
+            f"    [pki.{name}]\n    file = {json.dumps(str(path))}"
+        )
     if selector and domain:
         click.echo(_zone(key, selector, domain))
 
@@ -464,8 +469,8 @@ def keys_check(
         flowengine keys check example --selector s1 --domain example.net
     """
     from flowengine.mail.dns import DNSUnavailable
-    from flowengine.services.outside import services_for
     from flowengine.services.key_checks import check_record, self_test
+    from flowengine.services.outside import services_for
 
     one = _configured(name, config_path)
     selector, domain = _place(one, selector, domain)
@@ -522,7 +527,9 @@ def _place(one: Any, selector: str | None, domain: str | None) -> tuple[str, str
     return str(selector), str(domain)
 
 
-def _about_key(name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None) -> dict[str, Any]:
+def _about_key(
+    name: str, key: Any, path: Path | None, selector: str | None = None, domain: str | None = None
+) -> dict[str, Any]:
     place = None if path is None else str(path)
     return {"name": name, "type": key.kind, "bits": key.bits, "fingerprint": key.fingerprint, "file": place,
             "selector": selector, "domain": domain}  # fmt: skip
@@ -563,7 +570,8 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
     \b
         flowengine users add alice@example.net
     """
-    from flowengine.services.users import UsersFileError, add_user
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import add_user
 
     path = _users_file(config_path, file)
     if password_stdin:
@@ -574,7 +582,7 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
         fail(USAGE, "the password is empty")
     try:
         added = add_user(path, name, password)
-    except UsersFileError as error:
+    except (ConfigError, ValueError) as error:
         fail(USAGE, str(error))
         raise
     click.echo(f"{'added' if added else 'changed'} {name} in {path}")
@@ -589,12 +597,13 @@ def users_remove(name: str, config_path: Path | None, file: Path | None) -> None
     \b
         flowengine users remove alice@example.net
     """
-    from flowengine.services.users import UsersFileError, remove_user
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import remove_user
 
     path = _users_file(config_path, file)
     try:
         removed = remove_user(path, name)
-    except UsersFileError as error:
+    except ConfigError as error:
         fail(USAGE, str(error))
         raise
     if not removed:
@@ -611,12 +620,13 @@ def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> No
     \b
         flowengine users list
     """
-    from flowengine.services.users import UsersFileError, list_users
+    from flowengine.services.config import ConfigError
+    from flowengine.services.users_file import read_users
 
     path = _users_file(config_path, file)
     try:
-        names = list_users(path)
-    except UsersFileError as error:
+        names = sorted(read_users(path))
+    except ConfigError as error:
         fail(USAGE, str(error))
         raise
     if as_json:
@@ -632,5 +642,8 @@ def _users_file(config_path: Path | None, file: Path | None) -> Path:
     config = load(config_path, files=False)
     files = {listener.users for listener in config.listeners.values() if listener.users is not None}
     if len(files) != 1:
-        fail(USAGE, "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""))
+        fail(
+            USAGE,
+            "name the users file with --file" + (f"; there are {', '.join(map(str, sorted(files)))}" if files else ""),
+        )
     return files.pop()

@@ -117,7 +117,7 @@ async def dkim_sdid(
         DKIMSDID();  // ["example.org"=>"pass"]
     """
     wanted = {names.to_ascii(to_text(domain)) or to_text(domain).lower() for domain in domains}
-    usual = signature_limit == 5 and dns_function is None  # noqa: PLR2004  # the evaluation's own limit
+    usual = signature_limit == 5 and dns_function is None  # the evaluation's own limit
     try:
         async with asyncio.timeout(max(0.0, timeout)):
             if usual:
@@ -126,8 +126,7 @@ async def dkim_sdid(
                 resolver = _resolver(run, dns_function)
                 results = await dkim.verify(run.original, resolver, now=run.now(), limit=max(0, signature_limit))
     except TimeoutError:
-        signatures = [dkim.parse_signature(field.value) for field in run.original.headers.all("dkim-signature")]
-        return Array({from_text(one.domain): "temperror" for one in signatures})
+        return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
     for place, one in enumerate(results):
         domain = from_text(one.domain)

@@ -111,7 +111,9 @@ async def _key(run: Run, key: str, named: bool) -> PrivateKey:
         if found is None:
             raise MailError(f"there is no key pki:{name}; add [pki.{name}] to the configuration")
         return found
-    return run.services.keys.parsed(key) or await asyncio.to_thread(run.services.keys.parse, key)
+    keys = run.services.keys
+    known = keys.parsed(key)
+    return known if known is not None else await asyncio.to_thread(keys.parse, key)
 
 
 def _instance(run: Run, arc: bool | int) -> int | None:

@@ -8,6 +8,7 @@ import flowengine.builtins
 from flowengine.language.functions import Vocabulary
 from flowengine.runtime.phases import PHASES, specification
 
+
 @cache
 def vocabulary() -> Vocabulary:
     """All builtins, native classes and phases."""

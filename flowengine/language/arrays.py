@@ -6,9 +6,9 @@ Writing copies an array first when somebody shares it (`Array.own`), and creates
 from collections.abc import Sequence
 from typing import Any
 
+from flowengine.language.budget import Running
 from flowengine.language.conversion import got
 from flowengine.language.objects import get_member, has_member, is_object, remove_member, set_member
-from flowengine.language.operators import Running
 from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Secret, Value, key, share, to_number
 

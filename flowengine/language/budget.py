@@ -5,6 +5,7 @@ slices, and between two slices the deadline is looked at, so that a flow that on
 """
 
 from collections.abc import Callable, Sized
+from typing import Protocol
 
 from flowengine.language.problems import BudgetExceeded
 
@@ -78,3 +79,13 @@ class Budget:
     def leave(self) -> None:
         """Back from a recursive call."""
         self.depth += 1
+
+
+class Running(Protocol):
+    """What operators and library code need of a run."""
+
+    budget: Budget
+
+    def warn(self, message: str) -> None:
+        """Note something odd for the flow's author."""
+        ...

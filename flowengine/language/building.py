@@ -22,7 +22,7 @@ _QUOTES = "strings take double quotes, or two single ones on each side: \"text\"
 Children = list[Any]
 
 
-class TooMany(Exception):  # noqa: N818  # named by what it says
+class TooMany(Exception):  # named by what it says
     """So many problems that more would not help anybody."""
 
 

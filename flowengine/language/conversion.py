@@ -33,11 +33,11 @@ from flowengine.language.values import (
 )
 
 
-class Mismatch(Exception):  # noqa: N818  # named by what it says
+class Mismatch(Exception):  # named by what it says
     """A value of a type that the parameter does not take."""
 
 
-class BadWord(Exception):  # noqa: N818  # named by what it says
+class BadWord(Exception):  # named by what it says
     """The right type, but none of the words that the parameter knows."""
 
 

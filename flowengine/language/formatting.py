@@ -6,7 +6,7 @@
 import math
 import re
 
-from flowengine.language.operators import Running
+from flowengine.language.budget import Running
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import text
 from flowengine.language.values import Array, Secret, Value, number_text, to_number

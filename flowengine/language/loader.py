@@ -15,7 +15,7 @@ MOST_FILES = 1000
 KNOWN = {"api_call": "stdlib/api-call"}
 
 
-class Unresolved(Exception):  # noqa: N818  # named by what it says
+class Unresolved(Exception):  # named by what it says
     """A name of a file that leads nowhere. message and hint are for the flow's author."""
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -6,9 +6,8 @@ Where a value can grow, the run pays for it first. Numbers never leave the doubl
 
 import math
 from collections.abc import Callable
-from typing import Protocol
 
-from flowengine.language.budget import Budget
+from flowengine.language.budget import Running
 from flowengine.language.conversion import got
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import text
@@ -24,16 +23,6 @@ from flowengine.language.values import (
     to_number,
     truth,
 )
-
-
-class Running(Protocol):
-    """What operators need of a run."""
-
-    budget: Budget
-
-    def warn(self, message: str) -> None:
-        """Note something odd for the flow's author."""
-        ...
 
 
 def number(value: Value, verb: str, other: Value, *, first: bool) -> int | float:

@@ -46,7 +46,7 @@ class Choice(NamedTuple):
     token: Token
 
 
-class TooDeep(Exception):  # noqa: N818  # named by what it says
+class TooDeep(Exception):  # named by what it says
     """More operators inside one another than the parser follows."""
 
     def __init__(self, span: Span) -> None:

@@ -46,7 +46,7 @@ class Problem:
         }
 
 
-class FlowProblems(Exception):  # noqa: N818  # named by what it says
+class FlowProblems(Exception):  # named by what it says
     """A flow that cannot be loaded, with everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -68,7 +68,7 @@ class FlowError(Exception):
         return f"{self.span.file}:{self.span.line}:{self.span.column}: {self.message}"
 
 
-class BudgetExceeded(FlowError):  # noqa: N818  # named by what it says
+class BudgetExceeded(FlowError):  # named by what it says
     """The run used up its steps, depth, time or memory. A flow cannot catch it."""
 
 

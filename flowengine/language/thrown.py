@@ -65,7 +65,7 @@ class ExceptionObject:
         return self.text
 
 
-class Thrown(FlowError):  # noqa: N818  # named by what it says
+class Thrown(FlowError):  # named by what it says
     """A value on its way from `throw` to `catch`."""
 
     def __init__(self, value: Value) -> None:

@@ -89,14 +89,14 @@ class Evaluation:
             self._dmarc[key] = await dmarc.evaluate(
                 author,
                 dmarc.Identifier(_spf_domain(helo, sender), spf_word),
-                [dmarc.Identifier(domain, self._word(place)) for place, domain in self._signers()],
+                [dmarc.Identifier(domain, self._word(place)) for place, domain in self.signers()],
                 self._resolver,
                 standard=self.standard,
                 sample=self._sample,
             )
         return self._dmarc[key]
 
-    def _signers(self) -> list[tuple[int, str]]:
+    def signers(self) -> list[tuple[int, str]]:
         """Place and domain of every signature that can be read."""
         found = []
         for place, field in enumerate(self.message.headers.all("dkim-signature")):

@@ -79,14 +79,14 @@ class Connect:
         """The transaction's id, as it stands in the log and in our last reply."""
         return self._run.message_id
 
-    @writable
-    def context(self) -> Value:
+    def _context(self) -> Value:
         """Whatever the flows of this connection want to remember; none at first."""
         return share(self._run.connection.context)
 
-    @context.setter
-    def context(self, value: Value) -> None:
+    def _remember(self, value: Value) -> None:
         self._run.connection.context = value
+
+    context = writable(_context, _remember)
 
     @variable
     def connection(self) -> Value:

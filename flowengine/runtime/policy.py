@@ -34,7 +34,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A listener as the session sees it."""
+    """A listener as the session sees it. takes_all: it names nobody, and all it does is keep files."""
 
     id: str
     flows: Mapping[str, Program] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Policy:
     recipient_domains: tuple[str, ...] = ()
     relay_from: tuple[IPv4Network | IPv6Network, ...] = ()
     require_auth: bool = False
+    takes_all: bool = False
     users: Users | None = None
     max_recipients: int = 1000
     max_hops: int = 100
@@ -65,10 +66,9 @@ class Policy:
     def takes(self, domain: str) -> bool:
         """Whether we take mail for a domain (lower case) from anybody.
 
-        Without recipient_domains, require_auth and relay_from an rcptto flow decides alone; `check` sees to it that
-        there is one.
+        takes_all: whoever wrote the configuration may leave it to an rcptto flow, or keep everything in files.
         """
         if Route(self.recipient_domains).holds(domain) or self.route(domain) is not None:
             return True
         guarded = self.recipient_domains or self.require_auth or self.relay_from
-        return not guarded and ("rcptto" in self.flows or self.transport is None)
+        return self.takes_all or (not guarded and "rcptto" in self.flows)

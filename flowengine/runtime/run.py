@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from flowengine.language.budget import Budget
+from flowengine.language.compiler import Program
 from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
-from flowengine.language.compiler import Program
 from flowengine.language.texts import shown
 from flowengine.language.values import Value
 from flowengine.mail.dkim import Seal
@@ -82,9 +82,9 @@ class Run:
     """The run as builtins see it, and the host of its compiled flow."""
 
     __slots__ = (
-        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes", "phase",
-        "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction", "variables",
-        "world",
+        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes",
+        "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction",
+        "variables", "world",
     )  # fmt: skip
 
     def __init__(
@@ -108,7 +108,7 @@ class Run:
         self.phase = phase
         self.row: PhaseRow = PHASES[phase]
         self.arguments: Mapping[str, Value] = arguments or {}
-        self.variables = self.row.variables(self)
+        self.variables: object = self.row.variables(self)
         self.actions: list[Action] = []
         self.seals: tuple[Seal, ...] = ()
         self.metadata: dict[str, str] = dict(transaction.metadata)
@@ -118,7 +118,9 @@ class Run:
         self.started = clock()
         """When the run began, in seconds of the monotonic clock."""
         deadline = self.started + limits.script_time
-        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline)
+        self.budget = Budget(
+            limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline
+        )
         self._place = Place()
         self._size = 0
 

@@ -44,6 +44,7 @@ class Place:
         worker = self.worker
         if worker is None or getcurrent() is not worker:
             raise RuntimeError("a flow waited outside its run")
+        assert worker.parent is not None  # noqa: S101  # a worker runs under whoever switched to it
         return worker.parent.switch(pending)
 
 
@@ -61,7 +62,9 @@ class _Worker(greenlet):
             except BaseException as error:  # noqa: BLE001  # handed to whoever awaits the run
                 self.failure = error
             assert place is not None  # noqa: S101  # work and place come together
-            place.worker = work = place = None
+            place.worker = work = None
+            place = None
+            assert self.parent is not None  # noqa: S101  # as above
             work, place = self.parent.switch()
 
 

@@ -129,9 +129,8 @@ class Memory(Protocol):
         ...
 
     def put(self, key: str, value: Value, version: int | None) -> bool:
-        """Write an entry if it still has this version (None: if there is none, -1: in any case); whether it was written.
-
-        Also false when the store is full."""
+        """Write an entry if it still has this version (None: if there is none, -1: in any case). Whether it was
+        written; also false when the store is full."""
         ...
 
     def remove(self, key: str) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text, to_text
+from flowengine.language.values import Array, Secret, Value, from_text
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
@@ -180,7 +180,7 @@ class Session:
             run = Run(self._services, self.connection, Phase.EOD, transaction, message=message)
             results.append(await carry_out(self.policy.flows[Phase.EOD], run, self._runner))
         else:
-            view = message
+            view: Message | None = message
             for number, recipient in enumerate(transaction.recipients):
                 transaction.actionid += 1 if number else 0
                 run = Run(self._services, self.connection, Phase.DATA, transaction, recipient, view)

@@ -53,7 +53,8 @@ class Recipient:
 class Transaction:
     """One message on its way, from MAIL FROM to the reply after the dot.
 
-    started: Unix time in seconds. ip, helo: the client's, as SPF and the flows see them (`SetSenderIP`). delay: what `SetDelayedDeliver` asked for, seconds. actionid: `$actionid`.
+    started: Unix time in seconds. ip, helo: the client's, as SPF and the flows see them (`SetSenderIP`).
+    delay: what `SetDelayedDeliver` asked for, seconds. actionid: `$actionid`.
     """
 
     id: str

@@ -5,7 +5,7 @@ One `Compiler` knows the vocabulary, the script root and the stdlib; servers, `c
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowengine.builtins.vocabulary import vocabulary
 from flowengine.language.compiler import Program, check, compile_flow
@@ -56,21 +56,23 @@ class Compiler:
         return list(dict.fromkeys(found))
 
     def check_config(self) -> list[Problem]:
-        """Everything that is wrong with the flows of the configuration."""
+        """Everything that is wrong with the configuration's flows, after what is unwise in the configuration itself."""
         flows: dict[tuple[Path, str], None] = {}
         for listener in self.config.listeners.values():
             for phase, path in (
                 *listener.flows.items(),
                 *(row for route in listener.routes for row in route.flows.items()),
             ):
-                flows[path, phase] = None
-        return [problem for path, phase in flows for problem in self.check_all([path], phase)]
+                if phase in self.vocabulary.phases:
+                    flows[path, phase] = None
+        found = [*self.config.warnings, *(one for path, phase in flows for one in self.check_all([path], phase))]
+        return list(dict.fromkeys(found))
 
     def policy(self, name: str, listener: "Listener") -> Policy:
         """What a listener allows, with its flows compiled. Raises FlowProblems with those of all its flows."""
         problems: list[Problem] = []
 
-        def programs(flows: Mapping[str, Path]) -> dict[str, Program]:
+        def programs(flows: Mapping[Any, Path]) -> dict[str, Program]:
             compiled: dict[str, Program] = {}
             for phase, path in flows.items():
                 try:
@@ -88,6 +90,7 @@ class Compiler:
             recipient_domains=tuple(listener.recipient_domains),
             relay_from=tuple(listener.relay_from),
             require_auth=listener.require_auth,
+            takes_all=self.config.takes_all(listener),
             max_recipients=limits.recipients,
             max_hops=limits.hops,
             max_header_fields=limits.header_count,

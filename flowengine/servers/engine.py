@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from flowengine.runtime.services import Services
 from flowengine.servers.compiling import Compiler
 from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
-from flowengine.services.users import open_users
+from flowengine.services.users import PasswordChecker, open_users
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
@@ -32,8 +33,12 @@ class Engine:
         """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is."""
         policies = Compiler(config).policies()
         services = services_for(config)
-        users = {name: open_users(config, listener.users) for name, listener in config.listeners.items() if listener.users}
-        policies = {name: replace(policy, users=users.get(name)) for name, policy in policies.items()}
+        checkers: dict[Path, PasswordChecker] = {}
+        for name, listener in config.listeners.items():
+            if listener.users is not None:
+                if listener.users not in checkers:
+                    checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
+                policies[name] = replace(policies[name], users=checkers[listener.users])
         return cls(config, services, policies, Outbox(config, services), Runner())
 
     async def __aenter__(self) -> "Engine":

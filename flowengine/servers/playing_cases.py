@@ -3,16 +3,15 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flowengine.language.problems import FlowProblems, render
 from flowengine.mail import dkim
 from flowengine.mail.errors import MailError
-from flowengine.mail.keys import KeyKind, PrivateKey
 from flowengine.mail.message import Message
 from flowengine.runtime.services import Services, Settings
+from flowengine.servers.case_keys import case_key
 from flowengine.servers.cases import Case, CaseError, filled, json_text, read, with_expectation
 from flowengine.servers.compiling import Compiler
 from flowengine.servers.play import Visit, play
@@ -42,7 +41,7 @@ class CaseResult:
 
 
 async def play_cases(files: Sequence[Path], config: "Config", update: bool = False) -> list[CaseResult]:
-    """Play every file. With `update` what happened becomes the expectation. Raises CaseError for files that are none."""
+    """Play every file. With `update` what happened becomes the expectation. Raises CaseError."""
     compiler = Compiler(config)
     return [await _play(read(file), compiler, update) for file in files]
 
@@ -83,7 +82,10 @@ async def _happened(case: Case, compiler: Compiler) -> str:
 
 
 def _services(case: Case) -> Services:
-    keys = {name: test_key(name, kind) for name, kind in case.keys.items()}
+    try:
+        keys = {name: case_key(name, kind) for name, kind in case.keys.items()}
+    except ValueError as error:
+        raise CaseError(f"{case.path}: {error}") from None
     plain = {f"record:{name}": key.record() for name, key in keys.items()}
     in_json = {f"key:{name}": json_text(key.pem().decode("ascii")) for name, key in keys.items()}
     http = FakeHTTP({place: (status, filled(body, in_json)) for place, (status, body) in case.api.items()})
@@ -112,12 +114,3 @@ def _message(case: Case, services: Services) -> Message:
         seal = dkim.Seal(selector=signed.selector, domain=signed.domain, key=key)
         message = Message(dkim.sealed(message, seal, services.clock.now()).render())
     return message
-
-
-@cache
-def test_key(name: str, kind: str) -> PrivateKey:
-    """A key for cases: made once a process, never kept."""
-    kinds: dict[str, KeyKind] = {"rsa": "rsa", "ed25519": "ed25519"}
-    if kind not in kinds:
-        raise CaseError(f"the test key {name} is of type {kind}; known: {', '.join(kinds)}")
-    return PrivateKey.generate(kinds[kind])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flowengine.language.functions import Builtin, Parameter, Vocabulary
+from flowengine.services.config import pages as config_pages
 
 TYPES: dict[Any, str] = {
     str: "string", bytes: "string", int: "number", float: "number", bool: "boolean", list: "array", dict: "array",
@@ -92,6 +93,21 @@ def pages(name: str, vocabulary: Vocabulary, stdlib: Path) -> list[str]:
             kind = "writable" if one.writable else "read-only"
             found.append(f"${variable}: {type_text(one.annotation)}, {kind}\n\n{one.page}\n\nPhases: {phases}.\n")
     found += [page for module, function, page in stdlib_pages(stdlib) if function == name or module == name]
+    return found
+
+
+def option_pages(name: str) -> list[str]:
+    """The pages of a configuration key (`limits.recipients`, `recipients`) or table (`listeners.inbound`)."""
+    found: list[str] = []
+    for section in config_pages.reference().split("\n## ")[1:]:
+        header, _, rest = section.partition("\n")
+        table = header.strip("[]")
+        if table == name:
+            found.append(f"[{table}]\n{rest.rstrip()}\n")
+        for row in re.finditer(r"^\| `(\w+)` \| (.*) \| (.*) \| (.*) \|$", rest, re.MULTILINE):
+            if name in (row[1], f"{table}.{row[1]}"):
+                default = f"\nDefault: {row[3].strip('` ')}." if row[3].strip("` ") else ""
+                found.append(f"{row[1]}: {row[2]}\n\n{row[4]}{default}\n\nTable: [{table}].\n")
     return found
 
 

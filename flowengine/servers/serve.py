@@ -11,7 +11,7 @@ from flowengine.runtime.session import Session
 from flowengine.runtime.visit import Client
 from flowengine.servers.engine import Engine
 from flowengine.servers.smtp import door
-from flowengine.servers.smtp.listener import ListenError, Listener, Server, loop_factory
+from flowengine.servers.smtp.listener import Listener, ListenError, Server, loop_factory
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
@@ -31,6 +31,9 @@ def run_server(config: "Config", announce: Callable[[str], None]) -> None:
 
     Raises FlowProblems for a flow with an error, before anything is bound, and CannotServe.
     """
+    unbuilt = [f"{one.span.file}:{one.span.line}: {one.message}" for one in config.warnings if one.id == "not-built"]
+    if unbuilt:
+        raise CannotServe("\n".join(unbuilt), 2)
     engine = Engine.build(config)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(engine, announce))

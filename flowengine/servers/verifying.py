@@ -93,7 +93,8 @@ def _lines(report: VerifyReport) -> Iterator[str]:
     dmarc = report.dmarc
     policy = f"its policy is {dmarc.policy}" if dmarc.policy else "it has no policy"
     yield f"DMARC  {dmarc.result:<10} {dmarc.domain or 'no From domain'}: {policy}; {dmarc.reason or 'ok'}"
-    yield f"ARC    {report.arc.status:<10} {report.arc.reason or 'no chain' if report.arc.status != 'pass' else 'the chain is whole'}"
+    chain = "the chain is whole" if report.arc.status == "pass" else report.arc.reason or "no chain"
+    yield f"ARC    {report.arc.status:<10} {chain}"
 
 
 def _signed(one: SignatureResult) -> str:

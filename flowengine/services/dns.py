@@ -158,7 +158,6 @@ class CachingResolver:
         return entry
 
     def _keep(self, key: _Key, answer: Answer) -> Answer:
-        self._failures.pop(key, None)
         no = not answer.records
         longest = min(self._rules.maximum_ttl, self._rules.negative_ttl) if no else self._rules.maximum_ttl
         ttl = min(max(answer.ttl, self._rules.minimum_ttl), longest)

@@ -95,7 +95,7 @@ def self_test(key: PrivateKey, selector: str = "s1", domain: str = "example.net"
     except MailError as error:
         return SelfTest("refused", str(error))
     try:
-        import dkim as dkimpy  # type: ignore[import-untyped]  # dkimpy has no types
+        import dkim as dkimpy
 
         if key.kind == "ed25519":
             import nacl.signing  # noqa: F401  # dkimpy takes its Ed25519 from there, and there is no other way to ask

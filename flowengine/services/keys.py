@@ -80,7 +80,8 @@ class KeyRing:
 
 
 def open_keys(config: Config, *, make: bool = True) -> KeyRing:
-    """Every key of the configuration. Raises ConfigError with all that is wrong.
+    """Every key of the configuration, and those that `keys new` put beside them. Raises ConfigError with all that is
+    wrong.
 
     make: keys that are to be made and are not there yet are made now; else they are left out.
     """
@@ -98,6 +99,12 @@ def open_keys(config: Config, *, make: bool = True) -> KeyRing:
             problems.append(config.problem(place, str(error), "bad-key", table=source == "made"))
             continue
         found[name] = ConfiguredKey(name, key, source, path, pki.selector, pki.domain)
+    for path in sorted(kept_path(config, "*").parent.glob("*.pem")):  # made by `keys new`, not in the configuration
+        if path.stem not in config.pki:
+            try:
+                found[path.stem] = ConfiguredKey(path.stem, read_key(path), "made", path, None, None)
+            except (KeyFileError, MailError) as error:
+                problems.append(config.problem(("pki", path.stem), str(error), "bad-key", table=True))
     if problems:
         raise ConfigError(problems)
     return KeyRing(found)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowengine.services import users as users_module
-from flowengine.services.config import ConfigError
+from flowengine.services.config import ConfigError, parse
 from flowengine.services.fakes import FakeClock, FakeLog
 from flowengine.services.passwords import STRENGTH, Hash, hash_password
-from flowengine.services.users import PasswordChecker
+from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.users_file import add_user, read_users, remove_user
 
 pytestmark = pytest.mark.anyio
@@ -308,6 +308,15 @@ async def test_a_file_that_appears_later_is_seen(tmp_path: Path) -> None:
     assert await world.tries("alice", "right") is True
 
 
+async def test_a_listeners_file_is_opened_and_a_broken_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "users.toml"
+    add_user(path, "alice", "right")
+    assert await open_users(parse("", files=False), path).verify("alice", "right", "192.0.2.1") is True
+    path.write_text("broken")
+    with pytest.raises(ConfigError, match="not a users file"):
+        open_users(parse("", files=False), path)
+
+
 async def test_who_goes_away_does_no_harm(world: World) -> None:
     first = asyncio.create_task(world.tries("alice", "right"))
     second = asyncio.create_task(world.tries("alice", "right"))
@@ -315,3 +324,15 @@ async def test_who_goes_away_does_no_harm(world: World) -> None:
     first.cancel()
     assert await second is True
     world.checker.close()
+
+
+async def test_who_goes_away_during_the_check_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    verifies = Hash.verifies
+    monkeypatch.setattr(Hash, "verifies", lambda stored, password: gate.wait(5) and verifies(stored, password))
+    first, second = (asyncio.create_task(world.tries("alice", "right")) for _ in range(2))
+    await asyncio.sleep(0.1)
+    first.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await second is True

@@ -21,7 +21,7 @@ _SIZE = re.compile(r"[0-9]{1,20}").fullmatch
 _HOST = re.compile(r"[!-~]{1,255}").fullmatch
 
 
-class Refused(Exception):  # noqa: N818  # a reply on its way out, not an error of ours
+class Refused(Exception):  # a reply on its way out, not an error of ours
     """A command that breaks the protocol, and what the client hears."""
 
     def __init__(self, reply: Reply) -> None:

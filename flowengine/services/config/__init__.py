@@ -26,6 +26,7 @@ from flowengine.services.config.model import (
     QuarantineStore,
     Scripts,
 )
+from flowengine.services.config.pages import reference, sample, schema
 from flowengine.services.config.problems import ConfigError
 from flowengine.services.config.settings import settings
 from flowengine.services.config.values import Address, NameServer, Network, NextHop, Storage
@@ -63,5 +64,8 @@ __all__ = [
     "default",
     "load",
     "parse",
+    "reference",
+    "sample",
+    "schema",
     "settings",
 ]

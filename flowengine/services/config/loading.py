@@ -14,11 +14,13 @@ from pathlib import Path
 from flowengine.language.problems import Problem, Span
 from flowengine.mail.names import to_ascii
 from flowengine.services import resources
+from flowengine.services.config.files import check_files
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError, Problems
 from flowengine.services.config.reading import Reader
-from flowengine.services.config.rules import check_files, check_rules
+from flowengine.services.config.rules import check_rules
+from flowengine.services.config.unbuilt import check_unbuilt
 from flowengine.services.config.values import LOCALHOST, HostName
 
 DEFAULT_NAME = "flowengine.toml"
@@ -115,6 +117,7 @@ def parse(
         config = replace(config, hostname=_system_name())
     config = replace(config, path=path, directory=base, positions=positions)
     check_rules(config, problems)
+    check_unbuilt(config, problems)
     if files:
         check_files(config, document, problems)
     if errors := problems.of("error"):

@@ -1,0 +1,101 @@
+"""The files that a configuration names: are they there, and can nobody else read those that hold secrets?"""
+
+import re
+from pathlib import Path
+
+from flowengine.services.config.listeners import Flows, Listener
+from flowengine.services.config.model import Config
+from flowengine.services.config.positions import Path as KeyPath
+from flowengine.services.config.problems import Problems
+
+
+def check_files(config: Config, document: dict[str, object], problems: Problems) -> None:
+    """The files that the configuration names: there, readable, and not readable by others where they hold secrets."""
+    for name, listener in config.listeners.items():
+        path: KeyPath = ("listeners", name)
+        _flows((*path, "flows"), listener.flows, problems)
+        for index, route in enumerate(listener.routes):
+            _flows((*path, "routes", index, "flows"), route.flows, problems)
+        _listener_files(path, listener, problems)
+    for name, key in config.pki.items():
+        if key.file is not None:
+            _secret_file(("pki", name, "file"), key.file, problems)
+    for name, transport in config.transports.items():
+        if transport.tls.authorities is not None:
+            _present(("transports", name, "tls", "authorities"), transport.tls.authorities, problems)
+    if config.scripts.root is not None and not config.scripts.root.is_dir():
+        problems.add(("scripts", "root"), f"no such directory: {config.scripts.root}", id="missing-file")
+    if config.path is not None and _others_read(config.path):
+        _secrets_in_open(config, document, problems)
+
+
+def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> None:
+    if listener.tls is not None:
+        _present((*path, "tls", "certificate"), listener.tls.certificate, problems)
+        _secret_file((*path, "tls", "key"), listener.tls.key, problems)
+    if listener.users is None:
+        return
+    if listener.users.exists():
+        _secret_file((*path, "users"), listener.users, problems)
+    else:
+        told = f"no such file: {listener.users}; nobody can authenticate until `flowengine users add` makes it"
+        problems.add((*path, "users"), told, id="missing-file", severity="warning")
+
+
+def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:
+    for phase, file in flows.items():
+        _present((*path, phase), file, problems)
+
+
+def _present(path: KeyPath, file: Path, problems: Problems) -> bool:
+    try:
+        if not file.is_file():
+            problems.add(path, f"no such file: {file}", id="missing-file")
+            return False
+        with file.open("rb"):
+            return True
+    except OSError as error:
+        problems.add(path, f"cannot be read: {file}: {error.strerror}", id="missing-file")
+        return False
+
+
+def _secret_file(path: KeyPath, file: Path, problems: Problems) -> None:
+    if _present(path, file, problems) and _others_read(file):
+        mode = file.stat().st_mode & 0o777
+        problems.add(
+            path,
+            f"{file} holds secrets and has mode {mode:o}; others must not read it",
+            id="unsafe-mode",
+            hint=f"chmod 600 {file}",
+        )
+
+
+def _secrets_in_open(config: Config, document: dict[str, object], problems: Problems) -> None:
+    """Secrets that stand in the configuration itself, when others can read it."""
+    told = f"a secret in a file that others can read; chmod 600 {config.path}"
+    for name, key in config.pki.items():
+        if key.data is not None:
+            problems.add(("pki", name, "data"), told, id="unsafe-mode")
+    for name, transport in config.transports.items():
+        raw = _at(document, "transports", name, "sasl", "password")
+        if transport.sasl is not None and isinstance(raw, str) and "${" not in raw:
+            problems.add(("transports", name, "sasl", "password"), f"{told}, or write ${{NAME}}", id="unsafe-mode")
+    for name in config.api.headers:
+        raw = _at(document, "api", "headers", name)
+        sounds_secret = re.search("auth|token|key|secret|cookie|pass", name, re.IGNORECASE)
+        if sounds_secret and isinstance(raw, str) and "${" not in raw:
+            # Only its name says that it is one, so this is no reason to refuse.
+            problems.add(("api", "headers", name), f"{told}, or write ${{NAME}}", id="unsafe-mode", severity="warning")
+
+
+def _at(document: object, *path: str) -> object:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _others_read(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & 0o077)
+    except OSError:
+        return False

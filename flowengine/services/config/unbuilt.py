@@ -1,0 +1,54 @@
+"""Keys of the contract whose work is not built yet: `check` warns of them, and `serve` does not start with them.
+
+A key that is read and then ignored would be an empty promise.
+"""
+
+from collections.abc import Iterator
+
+from flowengine.services.config.listeners import Listener, Transport
+from flowengine.services.config.model import Config
+from flowengine.services.config.positions import Path as KeyPath
+from flowengine.services.config.problems import Problems
+
+ID = "not-built"
+LATER_PHASES = ("proxy", "predelivery", "postdelivery")
+
+
+def check_unbuilt(config: Config, problems: Problems) -> None:
+    """Note every key whose work is not built yet."""
+    if config.storage.kind != "sqlite":
+        _note(problems, ("storage",), "postgresql comes with the queue")
+    for name, listener in config.listeners.items():
+        for key, why in _of_listener(listener):
+            _note(problems, ("listeners", name, key), why)
+    for name, transport in config.transports.items():
+        for key, why in _of_transport(transport):
+            _note(problems, ("transports", name, key), why)
+
+
+def _note(problems: Problems, path: KeyPath, why: str) -> None:
+    problems.add(path, f"not built yet: {why}; `serve` does not start with it", id=ID, severity="warning")
+
+
+def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
+    if listener.protocol != "smtp":
+        yield "protocol", f"the {listener.protocol} door"
+    if listener.tls is not None:
+        yield "tls", "STARTTLS and implicit TLS"
+    for key in ("xclient", "xforward", "proxy"):
+        if getattr(listener, key):
+            yield key, key.upper()
+    flows = {*listener.flows, *(phase for route in listener.routes for phase in route.flows)}
+    if later := sorted(flows & set(LATER_PHASES)):
+        yield "flows", f"the phase {' and '.join(later)}"
+
+
+def _of_transport(transport: Transport) -> Iterator[tuple[str, str]]:
+    if transport.mx:
+        yield "mx", "delivery to mail exchangers"
+    if transport.protocol != "smtp":
+        yield "protocol", "LMTP"
+    if transport.sasl is not None:
+        yield "sasl", "authentication at the next hop"
+    if transport.tls.implicit or transport.tls.mode not in ("off", "may"):
+        yield "tls", "TLS towards the next hop"
