@@ -196,6 +196,9 @@ class Expressions(Emitter):
             least, most = self.constant(target.node.least), self.constant(target.node.most)
             own = (self.constant(name), self.name(target.label), self.name("run"), self.name("g"), least, most)
             return self.call("function_value", *own)
+        if self.unit.trace:
+            span = self.name(self.unit.constant(self.span()))
+            return self.with_run("traced_value", span, self.constant(name), self.builtin(target))
         return self.with_run("builtin_value", self.constant(name), self.builtin(target))
 
     def builtin(self, target: Builtin) -> ast.expr:
