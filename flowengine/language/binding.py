@@ -244,6 +244,9 @@ def holds_secret(value: Value) -> bool:
         return True
     if type(value) is not Array:
         return False
+    kinds = {*map(type, value.values()), *map(type, value)}
+    if Secret in kinds or Array not in kinds:
+        return Secret in kinds
     pending, seen = [value], {id(value)}
     while pending:
         for name, item in pending.pop().items():

@@ -233,9 +233,10 @@ class Expressions(Emitter):
             return self.call_static(function, one)
         if isinstance(function, tree.Member):
             base = self.expression(function.base)
-            return self.with_run(
-                "invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments)
-            )
+            rest = (self.constant(function.name), self.inside(), *self.given(one.arguments))
+            if self.unit.trace:
+                return self.with_run("invoke_traced", self.name(self.unit.constant(one.span)), base, *rest)
+            return self.with_run("invoke", base, *rest)
         return self.call("call_value", self.expression(function), *self.given(one.arguments))
 
     def call_target(self, target: Any, name: str, one: tree.Call) -> ast.expr:
