@@ -50,6 +50,17 @@ def test_a_trace_names_every_builtin_call() -> None:
     ]
 
 
+def test_a_trace_names_methods_of_native_objects_and_functions_passed_on() -> None:
+    run = host()
+    program('$p = Pairs([]);\n$p->set("k", 1);\necho array_map(length, ["ab"]);', trace=True).run(run)
+    assert [(line, name) for line, name, *_ in run.calls] == [
+        (1, "Pairs"),
+        (2, "Pairs->set"),
+        (3, "length"),
+        (3, "array_map"),
+    ]
+
+
 def test_a_trace_holds_the_call_that_ends_the_script() -> None:
     run = host()
     with pytest.raises(Final):
