@@ -10,8 +10,10 @@ from flowengine.runtime.policy import Policy
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
 from flowengine.servers.compiling import Compiler
-from flowengine.services.outbox import Outbox
+from flowengine.services.delivery import InlineDelivery
 from flowengine.services.outside import services_for
+from flowengine.services.posting import Posting
+from flowengine.services.shelf import Quarantines
 from flowengine.services.users import PasswordChecker, open_users
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ class Engine:
     config: "Config"
     services: Services
     policies: Mapping[str, Policy]
-    outbox: Outbox
+    outbox: Posting
+    delivery: InlineDelivery
     runner: Runner
 
     @classmethod
@@ -39,7 +42,9 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        return cls(config, services, policies, Outbox(config, services), Runner())
+        delivery = InlineDelivery(config.transports, services)
+        shelf = Quarantines({name: one.path for name, one in config.quarantine.items()})
+        return cls(config, services, policies, Posting(services, delivery, shelf), delivery, Runner())
 
     async def __aenter__(self) -> "Engine":
         return self
@@ -47,8 +52,8 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.outbox.close()
+        await self.delivery.close()
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""
-        self.services.log.event("debug", event, **fields)
+        self.services.log.event("error" if event == "smtp.trouble" else "debug", event, **fields)

@@ -1,0 +1,15 @@
+"""The peers, in the order in which they play: libraries and tools first, then clients, then whole servers."""
+
+from tests.interop.checks import Peer
+from tests.interop.peers import curl, dkimpy, msmtp, opendkim, openssl, postfix, smtplib, swaks
+
+PEERS: tuple[Peer, ...] = (
+    openssl.PEER,
+    dkimpy.PEER,
+    opendkim.PEER,
+    smtplib.PEER,
+    swaks.PEER,
+    curl.PEER,
+    msmtp.PEER,
+    postfix.PEER,
+)

@@ -1,0 +1,140 @@
+"""Our side of the play, on loopback and in one temporary directory, each part started when a check asks for it."""
+
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar, cast
+
+from flowengine.servers.demo import dns_server, run_cli
+from flowengine.services import resources
+from tests.interop.dkim_keys import records, rsa_key
+from tests.interop.next_hop import Delivery, NextHop, next_hop
+from tests.world.engine import Engine, serving
+
+USER, PASSWORD = "alice@example.net", "correct horse battery"
+
+CONFIG = """\
+hostname = "mx.example.net"
+storage = "sqlite:{folder}/state.db"
+[dns]
+servers = ["127.0.0.1:{dns}"]
+[pki.example]
+file = "{folder}/example.pem"
+[log]
+level = "warning"
+[listeners.relay]
+address = "127.0.0.1:0"
+relay_from = ["127.0.0.0/8"]
+transport = "hop"
+[listeners.signing]
+address = "127.0.0.1:0"
+relay_from = ["127.0.0.0/8"]
+flows = {{ data = "{flows}/outbound-pki.hsl" }}
+transport = "hop"
+[listeners.submission]
+address = "127.0.0.1:0"
+require_auth = true
+allow_plaintext_auth = true
+users = "{folder}/users.toml"
+flows = {{ data = "{flows}/outbound-pki.hsl" }}
+transport = "hop"
+[listeners.towards-server]
+address = "127.0.0.1:0"
+relay_from = ["127.0.0.0/8"]
+flows = {{ data = "{flows}/outbound-pki.hsl" }}
+transport = "server"
+[transports.hop]
+host = "127.0.0.1:{hop}"
+[transports.server]
+host = "127.0.0.1:{server}"
+"""
+LISTENERS = 4
+
+Started = TypeVar("Started")
+
+
+class World:
+    """What the checks share. Use it in a `with`."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._started: dict[object, object] = {}
+        self.folder = Path()
+
+    def __enter__(self) -> "World":
+        self.folder = Path(tempfile.mkdtemp(prefix="flowengine-interop-"))
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder.chmod(0o755)  # daemons that give up root must find their files
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def stack(self) -> ExitStack:
+        """What ends with the world."""
+        return self._stack
+
+    def once(self, start: "Callable[[World], Started]") -> Started:
+        """What `start` starts, the first time and ever after."""
+        if start not in self._started:
+            self._started[start] = start(self)
+        return cast("Started", self._started[start])
+
+    def file(self, name: str, content: bytes = b"") -> Path:
+        """A file of the temporary directory, mode 600, with this content."""
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return path
+
+    @cached_property
+    def hop(self) -> NextHop:
+        """The last server of every way."""
+        return self._stack.enter_context(next_hop())
+
+    @cached_property
+    def server_port(self) -> int:
+        """Where the mail server behind us is to listen."""
+        return free_port()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Our server."""
+        dns_port = self._stack.enter_context(dns_server(records()))
+        config = self.configuration(dns_port, self.hop.port, self.server_port)
+        return self._stack.enter_context(serving(config, LISTENERS, self.folder / "engine.log"))
+
+    def configuration(self, dns: int, hop: int, server: int) -> Path:
+        """The file with what our server is told, and the files that it names. The numbers are ports."""
+        self.file("example.pem", rsa_key().pem())
+        flows = resources.find("flows")
+        text = CONFIG.format(folder=self.folder, flows=flows, dns=dns, hop=hop, server=server)
+        config = self.file("flowengine.toml", text.encode())
+        run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
+        return config
+
+    def port(self, listener: str) -> int:
+        """The port of a listener of ours."""
+        return self.engine.ports[listener]
+
+    def delivered(self, send: Callable[[], object]) -> Delivery:
+        """What arrives at the last server when a message is sent."""
+        self.hop.forget()
+        send()
+        return self.hop.take()
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port

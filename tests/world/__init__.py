@@ -1,0 +1,1 @@
+"""A world around the engine, on loopback, for what plays against a whole server: interop and benchmarks."""
