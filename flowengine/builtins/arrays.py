@@ -276,19 +276,20 @@ def array_unique(run: Run, array: Array) -> Array:
     run.budget.grow_items(len(array))
     found, seen = Array(), set()
     for name, value in array.items():
-        mark = _mark(value, MAX_DEPTH)
+        mark = _mark(run, value, MAX_DEPTH)
         if mark not in seen:
             seen.add(mark)
             found.put(name, value)
     return found
 
 
-def _mark(value: Value, depth: int) -> object:
+def _mark(run: Run, value: Value, depth: int) -> object:
     """Something hashable that is equal for values that are ===. Raises FlowError for arrays nested too deep."""
     if type(value) is Array:
         if depth == 0:
             raise FlowError(f"an array nested deeper than {MAX_DEPTH}")
-        return frozenset((name, _mark(item, depth - 1)) for name, item in value.items())
+        run.budget.spend(1 + len(value))
+        return frozenset((name, _mark(run, item, depth - 1)) for name, item in value.items())
     if value is None or isinstance(value, bool):
         return (type(value), value)
     return (str, str(value)) if isinstance(value, str) else value

@@ -66,6 +66,7 @@ class _Writer:
             return value
         if type(value) is not Array or depth == 0:
             raise _UnfitError
+        self._run.budget.spend(1 + 4 * len(value))  # also for what is there many times, and was made once
         self._run.budget.grow_items(len(value))
         if value.is_list():
             return [self.plain(item, depth - 1) for item in value.values()]
@@ -134,6 +135,12 @@ def _no_number(word: str) -> float:
     raise _UnfitError(word)
 
 
+def _paid(run: Run, entries: int) -> None:
+    """Pay for an array of a document: YAML's aliases make many of few characters."""
+    run.budget.spend(1 + 4 * entries)
+    run.budget.grow_items(entries)
+
+
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -151,7 +158,7 @@ def from_document(run: Run, document: Any, *, hidden: bool = False) -> Value:
         if isinstance(item, dict):
             if depth == 0:
                 raise ValueError("nested too deep")
-            run.budget.grow_items(len(item))
+            _paid(run, len(item))
             found = Array()
             for name, one in item.items():
                 inner = secret or (isinstance(name, str) and name.lower() in secret_fields)
@@ -160,7 +167,7 @@ def from_document(run: Run, document: Any, *, hidden: bool = False) -> Value:
         if isinstance(item, list):
             if depth == 0:
                 raise ValueError("nested too deep")
-            run.budget.grow_items(len(item))
+            _paid(run, len(item))
             return Array.of([value(one, depth - 1, secret) for one in item])
         if item is None or isinstance(item, bool):
             return item

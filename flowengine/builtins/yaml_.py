@@ -1,11 +1,13 @@
 """YAML 1.1 for flows, read safely: plain data only, bounded before and while it is read."""
 
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from flowengine.builtins.json_ import from_document
 from flowengine.builtins.run import Run
 from flowengine.language.functions import builtin
+from flowengine.language.problems import FlowError
 from flowengine.language.values import Secret, Value, to_text
 
 MAX_SIZE = 128 * 1024
@@ -29,7 +31,8 @@ def yaml_decode(run: Run, string: str) -> Value:
     run.budget.spend(1 + len(string) // 2)
     yaml, loader = _yaml()
     try:
-        return from_document(run, yaml.load(to_text(str(string)), loader), hidden=type(string) is Secret)  # a SafeLoader
+        document = yaml.load(to_text(str(string)), loader)  # a subclass of the safe loader
+        return from_document(run, document, hidden=type(string) is Secret)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError):  # what hostile text brings about
         return None
 
@@ -37,14 +40,16 @@ def yaml_decode(run: Run, string: str) -> Value:
 @cache
 def _yaml() -> tuple[Any, Any]:
     """The library and a safe loader of ours, in C where it was built so."""
-    import yaml  # 20 ms, for the few scripts that use it
+    try:
+        yaml: Any = import_module("yaml")  # 20 ms, for the few scripts that use it
+    except ImportError:
+        raise FlowError("yaml_decode needs the package pyyaml, which is not installed") from None
 
     class PlainLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever there is
         """Builds plain data, and no dates: a flow has no type for them."""
 
-        yaml_implicit_resolvers = {
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
+    PlainLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
     return yaml, PlainLoader

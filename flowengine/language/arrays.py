@@ -174,7 +174,7 @@ def _writable(run: Running, value: Value) -> Array:
 def _grown(run: Running, array: Array) -> None:
     if not len(array) & 1023:
         run.budget.grow_items(len(array))
-        run.budget.spend(1024)
+        run.budget.spend(4096)  # an entry may hold a small array or an object of its own
 
 
 def remove(run: Running, keys: Sequence[Value], base: Value, inside: Any = None) -> tuple[Value, bool]:

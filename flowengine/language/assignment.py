@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from flowengine.language import tree
 from flowengine.language.linking import Linker
-from flowengine.language.scopes import Predefined, Scope, Scopes, Shared
+from flowengine.language.scopes import Local, Predefined, Scope, Scopes, Shared, Where
 
 Known = set[str] | None  # None: this point is never reached
 
@@ -34,7 +34,6 @@ class Assignment:
     def run(self, body: tuple[tree.Statement, ...]) -> None:
         """Walk a whole body."""
         self.known = set(self.scope.parameters)
-        self.never = self.scopes.ever_unset(self.scope.module)
         self.statements(body)
 
     # statements
@@ -318,8 +317,14 @@ class Assignment:
             self.unknown.append(one)
         elif isinstance(where, Predefined):
             return
-        elif self.known is None or one.name not in self.known or one.name in self.never:
+        elif self.known is None or one.name not in self.known or self.may_be_unset(one.name, where):
             self.maybe.append(one)
+
+    def may_be_unset(self, name: str, where: Where) -> bool:
+        """Whether anything that can see a variable unsets it."""
+        if isinstance(where, Shared):
+            return where.name in self.scopes.ever_unset(where.module)
+        return name in self.scopes.unset_in(where.scope) if isinstance(where, Local) else False
 
     def exists(self, one: tree.Variable) -> None:
         """A variable is captured by a closure, which may create it."""

@@ -240,12 +240,13 @@ def holds_secret(value: Value) -> bool:
         return True
     if type(value) is not Array:
         return False
-    pending = [value]
+    pending, seen = [value], {id(value)}
     while pending:
-        for item in pending.pop().values():
-            if type(item) is Secret:
+        for name, item in pending.pop().items():
+            if type(item) is Secret or type(name) is Secret:
                 return True
-            if type(item) is Array:
+            if type(item) is Array and id(item) not in seen:
+                seen.add(id(item))
                 pending.append(item)
     return False
 

@@ -5,11 +5,12 @@ slices, and between two slices the deadline is looked at, so that a flow that on
 """
 
 from collections.abc import Callable, Sized
+from time import monotonic
 from typing import Protocol
 
 from flowengine.language.problems import BudgetExceeded
 
-SLICE = 10_000  # steps between two looks at the clock: about a millisecond
+FIRST, LEAST, MOST = 256, 16, 10_000  # steps between two looks at the clock: as many as take about a millisecond
 FREE = 4096  # values below this size grow without cost: straight-line code makes only so many of them
 BYTES_A_STEP = 64
 BYTES_AN_ITEM = 96  # what an array really takes for one entry
@@ -22,7 +23,7 @@ class Budget:
     single value in bytes. overdue: called between slices; true when the run's deadline is over.
     """
 
-    __slots__ = ("depth", "left", "most_depth", "overdue", "rest", "size")
+    __slots__ = ("depth", "left", "looked", "most_depth", "overdue", "rest", "size", "slice")
 
     def __init__(
         self,
@@ -31,8 +32,9 @@ class Budget:
         size: int = 64 * 1024 * 1024,
         overdue: Callable[[], bool] | None = None,
     ) -> None:
-        self.left = min(steps, SLICE)  # of this slice; compiled code takes from it directly
+        self.left = min(steps, FIRST)  # of this slice; compiled code takes from it directly
         self.rest = steps - self.left
+        self.slice, self.looked = FIRST, monotonic()
         self.depth = self.most_depth = depth
         self.size, self.overdue = size, overdue
 
@@ -46,7 +48,13 @@ class Budget:
         """The next slice. Raises BudgetExceeded when there is none, or when the deadline is over."""
         if self.overdue is not None and self.overdue():
             raise BudgetExceeded("the script ran past its deadline")
-        need = SLICE - self.left
+        now = monotonic()  # only paces the looks; what a run may spend does not depend on it
+        if now - self.looked > 0.01:
+            self.slice = max(LEAST, self.slice // 8)
+        elif now - self.looked < 0.001:
+            self.slice = min(MOST, self.slice * 2)
+        self.looked = now
+        need = self.slice - self.left
         if self.rest <= 0 or self.rest + self.left < 0:
             self.rest = 0
             raise BudgetExceeded("the script ran too long: its steps are used up")

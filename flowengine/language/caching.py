@@ -10,7 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from flowengine.language.binding import share_deep
 from flowengine.language.conversion import got
@@ -23,9 +23,9 @@ OPTIONS = (
     "per_message", "lru",
 )  # fmt: skip
 MOST_BUCKETS = 1000
+MOST_MESSAGES = 500
+MOST_PARTS = 100_000  # values in the arguments of one cached call
 MOST_ENTRIES = 100_000  # in one bucket, whatever `size` says
-
-State = Literal["hit", "expired", "miss"]
 
 
 @dataclass(slots=True)
@@ -37,11 +37,19 @@ class Entry:
 
 
 @dataclass(slots=True)
+class Flight:
+    """A run that computes an entry, and those that wait for it."""
+
+    run: Any
+    waiting: list["asyncio.Future[None]"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Bucket:
     """The entries of one function in one namespace."""
 
     entries: OrderedDict[Any, Entry] = field(default_factory=OrderedDict)
-    flights: dict[Any, list["asyncio.Future[None]"]] = field(default_factory=dict)
+    flights: dict[Any, Flight] = field(default_factory=dict)
 
 
 class Caches:
@@ -49,6 +57,7 @@ class Caches:
 
     def __init__(self) -> None:
         self.buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
+        self.messages: OrderedDict[str, dict[tuple[str, str], Bucket]] = OrderedDict()
         self.barriers: dict[str, Any] = {}
 
     def bucket(self, namespace: str, function: str) -> Bucket:
@@ -62,6 +71,13 @@ class Caches:
         else:
             self.buckets.move_to_end(place)
         return found
+
+    def message_bucket(self, message: str, namespace: str, function: str) -> Bucket:
+        """The bucket of a function for one message; the oldest message makes room."""
+        found = self.messages.setdefault(message, {})
+        if len(self.messages) > MOST_MESSAGES:
+            self.messages.popitem(last=False)
+        return found.setdefault((namespace, function), Bucket())
 
     def clear(self, namespace: str | None = None) -> None:
         """Forget everything, or the buckets of one namespace (`file:X` when that file changed)."""
@@ -119,10 +135,13 @@ def _option(name: str, value: Value) -> Any:
 def cached(run: Any, options: Array | None, name: str, function: Callable[..., Value], *given: Value) -> Value:
     """`cache [options] name(given)`."""
     how = settings(options)
-    namespace = how.namespace
     if how.per_message:
-        namespace += f"\0message {message_of(run)}"
-    bucket = run.caches.bucket(namespace, name)
+        message = message_of(run)
+        if message is None:
+            return function(*given)  # a phase without a message
+        bucket = run.caches.message_bucket(message, how.namespace, name)
+    else:
+        bucket = run.caches.bucket(how.namespace, name)
     chosen = given if how.argv_filter is None else tuple(given[i - 1] for i in how.argv_filter if 0 < i <= len(given))
     place = fingerprint(chosen)
     while True:
@@ -131,11 +150,11 @@ def cached(run: Any, options: Array | None, name: str, function: Callable[..., V
             if how.lru:
                 bucket.entries.move_to_end(place)
             return share(entry.value)
-        waiting = bucket.flights.get(place)
-        if waiting is None or how.force:
+        flight = bucket.flights.get(place)
+        if flight is None or how.force or flight.run is run:
             break
         turn = asyncio.get_running_loop().create_future()
-        waiting.append(turn)
+        flight.waiting.append(turn)
         run.wait(_turn(turn))
     return _refresh(run, how, bucket, place, function, given)
 
@@ -150,7 +169,7 @@ def _refresh(
     """Compute an entry while others that want it wait."""
     own = place not in bucket.flights
     if own:
-        bucket.flights[place] = []
+        bucket.flights[place] = Flight(run)
     try:
         new = function(*given)
         old = bucket.entries.get(place)
@@ -167,7 +186,7 @@ def _refresh(
         return new
     finally:
         if own:
-            for turn in bucket.flights.pop(place, []):
+            for turn in bucket.flights.pop(place).waiting:
                 if not turn.done():
                     turn.set_result(None)
 
@@ -190,21 +209,23 @@ def _store(bucket: Bucket, how: Settings, place: Any, entry: Entry) -> None:
         bucket.entries.popitem(last=False)
 
 
-def message_of(run: Any) -> str:
-    """What tells one message from another: the transaction's or the message's own id, else the run."""
+def message_of(run: Any) -> str | None:
+    """What tells one message from another: the message's or the transaction's id; None when there is none."""
     variables = run.variables
     transaction = getattr(variables, "transaction", None)
     found = getattr(variables, "messageid", None) or (transaction.get("id") if type(transaction) is Array else None)
-    return text(found) if found is not None else str(id(run))
+    return text(found) if found is not None else None
 
 
 def keepable(value: Value) -> bool:
     """Whether a value may outlive its run: no objects or functions in it."""
-    pending = [value]
+    pending, seen = [value], set()
     while pending:
         one = pending.pop()
         if type(one) is Array:
-            pending.extend(one.values())
+            if id(one) not in seen:
+                seen.add(id(one))
+                pending.extend(one.values())
         elif isinstance(one, Function) or hasattr(type(one), "class_name"):
             return False
     return True
@@ -214,8 +235,12 @@ def fingerprint(values: tuple[Value, ...]) -> bytes:
     """A key for arguments: equal only for equal values of equal types. Secrets leave no trace of themselves."""
     digest = hashlib.sha256()
     pending: list[Any] = [list(values)]
+    parts = 0
     while pending:
         one = pending.pop()
+        parts += 1
+        if parts > MOST_PARTS:
+            raise FlowError(f"cache: more than {MOST_PARTS} values in the arguments")
         kind = type(one)
         if kind is list:
             digest.update(b"(%d" % len(one))

@@ -525,7 +525,7 @@ class Checker:
         for variable in walk.maybe:
             self.result.maybe.add(variable)
             where = self.scopes.locate(scope, variable.name)
-            if isinstance(where, Local) and variable.name not in scope.captured:
+            if isinstance(where, Local) and variable.name not in scope.captured | scope.lent:
                 message = f"${variable.name} may have no value here"
                 self.problem(variable.span, "possibly-unset", message, "test it with isset(), or use ??", "warning")
         for place in walk.misplaced:

@@ -93,6 +93,8 @@ class Expressions(Emitter):
             return self.constant("".join(piece for piece in pieces if isinstance(piece, str)))
         values = [self.constant(piece) if isinstance(piece, str) else self.expression(piece) for piece in pieces]
         complex_ones = [value for value in values if not isinstance(value, (ast.Name, ast.Constant))]
+        if any(isinstance(piece, tree.Literal) for piece in pieces):  # none, which is worth a warning
+            return self.with_run("concat", *values)
         moving = any(isinstance(piece, tree.Variable) and piece.name in self.scope.flexible for piece in pieces)
         if len(complex_ones) > 1 or (complex_ones and moving):
             return self.with_run("concat", *values)  # a call may change a variable that stands before it
@@ -207,8 +209,7 @@ class Expressions(Emitter):
     def function(self, one: tree.Function) -> ast.expr:
         info = self.scope.module.infos[one]
         name = self.define(info)
-        own = (self.constant(""), self.name(name), self.constant(one.least), self.constant(one.most))
-        return self.call("Function", *own)
+        return self.with_run("closure", self.name(name), self.constant(one.least), self.constant(one.most))
 
     def given(self, arguments: tuple[tree.Item, ...], *, share: bool = True) -> list[ast.expr]:
         """The arguments of a call."""

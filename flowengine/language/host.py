@@ -5,6 +5,8 @@ from typing import Protocol, TypeVar
 
 from flowengine.language.budget import Budget
 from flowengine.language.caching import Caches
+from flowengine.language.problems import Span
+from flowengine.language.values import Value
 
 T = TypeVar("T")
 
@@ -37,6 +39,10 @@ class Host(Protocol):
 
     def warn(self, message: str) -> None:
         """Note something odd that the flow's author should know, once a run and message."""
+        ...
+
+    def traced(self, span: Span, name: str, arguments: tuple[Value, ...], result: Value, milliseconds: float) -> None:
+        """A builtin was called; only flows compiled with `trace=True` report it. Secrets are not hidden yet."""
         ...
 
     def implicit_end(self) -> None:

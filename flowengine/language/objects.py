@@ -69,6 +69,7 @@ def is_object(value: Value) -> bool:
 
 def create(run: Any, g: list[Any], cls: HslClass, inside: HslClass | None, *given: Value) -> Instance:
     """`Name(arguments)`."""
+    run.budget.spend(8)
     made = Instance(cls, g)
     constructor = cls.methods.get("constructor")
     if constructor is None:
@@ -100,13 +101,15 @@ def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> V
         if entry is None or entry.static:
             return None
         g = base.g
-        return Function(str(name), lambda *given: entry.call(run, g, base, *given), entry.least, entry.most)
+        return Function(
+            str(name), lambda *given: entry.call(run, g, base, *given), entry.least, entry.most, (id(base), name)
+        )
     native = native_class(type(base))
     if name in native.properties:
         return value_of(native.properties[name].__get__(base))
     if name in native.methods:
         call = native.methods[name].call
-        return Function(str(name), lambda *given: call(run, base, *given))
+        return Function(str(name), lambda *given: call(run, base, *given), origin=(id(base), name))
     raise FlowError(f"{native.name} has no member {name}")
 
 
@@ -216,7 +219,7 @@ def static_function(run: Any, g: list[Any], cls: HslClass, name: str, inside: Hs
         raise FlowError(f"{cls.name} has no static function {name}")
     if entry.private:
         _check_private(cls, name, inside)
-    return Function(name, lambda *given: entry.call(run, g, None, *given), entry.least, entry.most)
+    return Function(name, lambda *given: entry.call(run, g, None, *given), entry.least, entry.most, entry.call)
 
 
 def statics(g: list[Any], slot: int, cls: HslClass) -> dict[str, Value]:

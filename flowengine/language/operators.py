@@ -247,9 +247,9 @@ def equal(left: Value, right: Value) -> bool:
     if other in (int, float):
         return equal(right, left)
     if one is Array and other is Array:
-        return left is right or _same_items(left, right, equal)
+        return _same_arrays(left, right, equal)
     if isinstance(left, Function) and isinstance(right, Function):
-        return left is right or (left.name == right.name != "" and left.call == right.call)
+        return left is right or (left.origin is not None and left.origin == right.origin)
     return left is right
 
 
@@ -266,19 +266,29 @@ def identical(left: Value, right: Value) -> bool:
     if type(left) is not type(right):
         return False
     if type(left) is Array:
-        return left is right or _same_items(left, right, identical)
+        return _same_arrays(left, right, identical)
     return equal(left, right)
 
 
-def _same_items(left: Array, right: Array, same: Callable[[Value, Value], bool]) -> bool:
-    """Equal keys with equal values, whatever the order."""
-    if len(left) != len(right):
-        return False
+def _same_arrays(left: Array, right: Array, same: Callable[[Value, Value], bool]) -> bool:
+    """Equal keys with equal values, whatever the order; each pair of arrays is looked at once."""
     missing = object()
-    for name, value in left.items():
-        other = right.get(name, missing)
-        if other is missing or not same(value, other):
+    pending, seen = [(left, right)], {(id(left), id(right))}
+    while pending:
+        one, other = pending.pop()
+        if one is other:
+            continue
+        if len(one) != len(other):
             return False
+        for name, value in one.items():
+            opposite = other.get(name, missing)
+            if type(value) is Array and type(opposite) is Array:
+                pair = (id(value), id(opposite))
+                if pair not in seen:
+                    seen.add(pair)
+                    pending.append((value, opposite))
+            elif opposite is missing or not same(value, opposite):
+                return False
     return True
 
 

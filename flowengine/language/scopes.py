@@ -52,6 +52,7 @@ Where = Local | Shared | Predefined
 class Scope:
     """The variables of a function, or of a module's own code (info is None).
 
+    lent: what closures inside capture.
     flexible: may be looked at before they have a value (isset, ??, unset, written in part, captured).
     """
 
@@ -63,8 +64,10 @@ class Scope:
     assigned: set[str] = field(default_factory=set)
     declared: dict[str, Span] = field(default_factory=dict)
     captured: set[str] = field(default_factory=set)
+    lent: set[str] = field(default_factory=set)
     flexible: set[str] = field(default_factory=set)
     unset: set[str] = field(default_factory=set)
+    unset_by_closures: set[str] | None = None
 
 
 Target = FunctionInfo | ClassInfo | Builtin | NativeClass
@@ -118,7 +121,8 @@ class Scopes:
                     scope, one.target, "??=" if isinstance(one, tree.Assign) and one.operator == "??=" else ""
                 )
             elif isinstance(one, tree.Function):
-                scope.flexible.update(variable.name for variable in one.captured)
+                scope.lent.update(variable.name for variable in one.captured)
+                scope.flexible |= scope.lent
             elif isinstance(one, tree.Barrier) and one.shared is not None:
                 scope.flexible.add(one.shared.name)
             elif isinstance(one, tree.Foreach):
@@ -149,6 +153,14 @@ class Scopes:
 
     def _declared(self, info: FunctionInfo) -> set[str]:
         return set(self.of(info).declared)
+
+    def unset_in(self, scope: Scope) -> set[str]:
+        """The local variables that a scope, or a closure inside it, unsets."""
+        if scope.unset_by_closures is None:
+            infos = [info for info in scope.module.infos.values() if info.node.captured and info is not scope.info]
+            inner = [self.of(info) for info in infos]
+            scope.unset_by_closures = {name for one in inner for name in one.unset & one.captured}
+        return scope.unset | scope.unset_by_closures
 
     def ever_unset(self, module: Module) -> set[str]:
         """The variables that anything in a module unsets."""

@@ -39,12 +39,18 @@ def function_value(
     name: str, call: Callable[..., Value], run: Any, g: list[Any], least: int, most: int | None
 ) -> Function:
     """A function of the flow as a value."""
-    return Function(name, lambda *given: call(run, g, *given), least, most)
+    return Function(name, lambda *given: call(run, g, *given), least, most, call)
 
 
 def builtin_value(run: Any, name: str, call: Callable[..., Value]) -> Function:
     """A builtin as a value."""
-    return Function(name, lambda *given: call(run, *given))
+    return Function(name, lambda *given: call(run, *given), origin=call)
+
+
+def closure(run: Any, call: Callable[..., Value], least: int, most: int | None) -> Function:
+    """An anonymous function as a value."""
+    run.budget.spend(8)
+    return Function("", call, least, most)
 
 
 def call_value(function: Value, *given: Value) -> Value:
@@ -170,9 +176,8 @@ def all_of(*done: bool) -> bool:
 def namespace() -> dict[str, Any]:
     """The globals of a compiled flow, without its own names."""
     own = (
-        no_value, set_slot, set_predefined, function_value, builtin_value, call_value, call_checked, traced, echo,
-        grown,
-        values, pairs, rest_of, fill, count, greater, at_least, no_arm, get_static, set_static, all_of,
+        no_value, set_slot, set_predefined, function_value, builtin_value, closure, call_value, call_checked, traced,
+        echo, grown, values, pairs, rest_of, fill, count, greater, at_least, no_arm, get_static, set_static, all_of,
         cached, barrier_enter, barrier_leave, barrier_value, matches, caught, throw, share, value_of,
         arrays.cast, arrays.read, arrays.read_path, arrays.steps, arrays.present, arrays.soft, arrays.write, arrays.put,
         arrays.remove, arrays.cut, arrays.replace_slice, arrays.remove_slice, arrays.make, arrays.spread_into,
@@ -187,7 +192,6 @@ def namespace() -> dict[str, Any]:
         "APPEND": arrays.APPEND,
         "Array": Array,
         "list_of": Array.of,
-        "Function": Function,
         "Generator": objects.Generator,
         "Exception": Exception,
         "type": type,

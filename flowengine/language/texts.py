@@ -7,8 +7,10 @@ import hashlib
 import re
 from typing import Any
 
+from flowengine.language.problems import BudgetExceeded
 from flowengine.language.values import Array, Function, Secret, Value, number_text
 
+MOST_PIECES = 500_000
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
 
 
@@ -41,12 +43,15 @@ def quoted(value: Value) -> str:
 
 
 def _array_text(array: Array, pieces: list[str], item_text: Any) -> bool:
-    """Append the text of an array; whether a secret is in it."""
+    """Append the text of an array; whether a secret is in it. Raises BudgetExceeded for a text that is too long."""
     secret = False
+    if len(pieces) > MOST_PIECES:
+        raise BudgetExceeded("the text of the array is too long")  # a few nested lines can name billions of values
     comma = ""
     pieces.append("[")
     for name, value in array.items():
-        pieces.append(f"{comma}{quoted(name)}=>")
+        pieces.append(f"{comma}{item_text(name)}=>")
+        secret = secret or type(name) is Secret
         comma = ","
         if type(value) is Array:
             secret = _array_text(value, pieces, item_text) or secret

@@ -93,12 +93,15 @@ class Function:
     """A function as a value: named, anonymous, a builtin or a method bound to its object.
 
     least, most: how many arguments it takes; most is None when there is no end or `call` checks itself.
+    origin: what makes two function values the same function; None when only identity does.
     """
 
-    __slots__ = ("call", "least", "most", "name")
+    __slots__ = ("call", "least", "most", "name", "origin")
 
-    def __init__(self, name: str, call: Callable[..., Any], least: int = 0, most: int | None = None) -> None:
-        self.name, self.call, self.least, self.most = name, call, least, most
+    def __init__(
+        self, name: str, call: Callable[..., Any], least: int = 0, most: int | None = None, origin: object = None
+    ) -> None:
+        self.name, self.call, self.least, self.most, self.origin = name, call, least, most, origin
 
     def __call__(self, *arguments: Any) -> Any:
         given = len(arguments)
@@ -162,8 +165,6 @@ def key(value: Value) -> Any:
         return (int(value) + 2**31) % 2**32 - 2**31
     if kind is Array:
         raise TypeError("an array cannot be a key")
-    if kind is Secret:
-        return str(value)
     return value
 
 

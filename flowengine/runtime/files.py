@@ -17,12 +17,15 @@ def read_below(root: Path | None, name: str, limit: int) -> bytes | None:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (OSError, RuntimeError, ValueError):
         return None
-    with open(handle, "rb") as file:  # noqa: PTH123  # a descriptor that was opened with care
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or about.st_size > limit:
             return None
-        try:
-            data = file.read(limit + 1)
-        except OSError:
-            return None
-    return data if len(data) <= limit else None
+        data = bytearray()
+        while len(data) <= limit and (piece := os.read(handle, 1 << 20)):
+            data += piece
+        return bytes(data) if len(data) <= limit else None
+    except OSError:
+        return None
+    finally:
+        os.close(handle)

@@ -27,9 +27,9 @@ class HTTPRequest:
     """
 
     method: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes | None = None
+    url: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     timeout: float = 30.0
     max_size: int = 1 << 20
@@ -42,11 +42,11 @@ class HTTPRequest:
 
 @dataclass(frozen=True, slots=True)
 class HTTPResponse:
-    """What a web server answered: status code, header fields in order, body as bytes."""
+    """What a web server answered: status code, header fields in order, body as bytes, which may hold keys."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 class HTTPUnavailable(Exception):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flowengine.language.values import Value
+from flowengine.language.texts import shown
+from flowengine.language.values import Array, Value
 from flowengine.mail.dns import Answer, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.files import read_below
@@ -19,12 +20,12 @@ from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Servic
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Fact:
     """One answer of the outside world.
 
-    kind: dns, http, clock, random, rate, key, …. question: what was asked, without secrets. answer: the value, or the
-    exception that stood for "not now". milliseconds: how long it took.
+    kind: dns, http, clock, random, rate, file, memory, key, deadline. question: what was asked. answer: the value, or
+    the exception that stood for "not now". milliseconds: how long it took. Shown, it hides secrets (DESIGN §7).
     """
 
     kind: str
@@ -33,7 +34,21 @@ class Fact:
     milliseconds: float = 0.0
 
     def __str__(self) -> str:
-        return f"{self.kind} {' '.join(map(str, self.question))} → {self.answer!r} ({self.milliseconds:.1f} ms)"
+        question = " ".join(map(_told, self.question))
+        return f"{self.kind} {question} → {_told(self.answer)} ({self.milliseconds:.1f} ms)"
+
+    __repr__ = __str__
+
+
+def _told(value: object) -> str:
+    """A question or an answer as people may see it: content of files and web pages by its size."""
+    if isinstance(value, HTTPResponse):
+        return f"{value.status}, {len(value.body)} bytes"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_told, value))})"
+    return shown(value if isinstance(value, (str, Array)) else repr(value))
 
 
 class UnknownFact(Exception):
@@ -171,7 +186,7 @@ class World:
         assert self._recorded is not None  # noqa: S101  # only called when repeating
         waiting = self._recorded.get((kind, question))
         if not waiting:
-            raise UnknownFact(f"not recorded: {kind} {' '.join(map(str, question))}")
+            raise UnknownFact(f"not recorded: {kind} {' '.join(map(_told, question))}")
         fact = waiting.popleft() if len(waiting) > 1 else waiting[0]
         self._append(fact)
         if isinstance(fact.answer, Exception):

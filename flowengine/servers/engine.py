@@ -51,4 +51,4 @@ class Engine:
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""
-        self.services.log.event("debug", event, **fields)
+        self.services.log.event("error" if event == "smtp.trouble" else "debug", event, **fields)

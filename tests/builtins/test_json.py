@@ -157,3 +157,15 @@ def test_our_reading_is_that_of_python_where_both_read(text):
         assert words.json_decode(text) is None
     else:
         assert (words.json_decode(text) is None) == (expected is None or "1e999" in text) or "e" in text.lower()
+
+
+def test_an_array_that_holds_itself_many_times_is_not_written_out():
+    array = Array.of(["x"])
+    for _ in range(40):
+        array.shared = True
+        array = Array.of([array, array])
+    encode = json_.json_encode.__dict__["builtins"][0].function
+    started = time.perf_counter()
+    with pytest.raises(BudgetExceeded):
+        encode(Standing(), array)
+    assert time.perf_counter() - started < 10
