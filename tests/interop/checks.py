@@ -87,10 +87,11 @@ class Report:
         except LeftOut as error:
             self.leave_out(name, str(error))
         except Disagreement as error:
-            self.fail(name, str(error))
+            self.fail(name, f"{error}\n{world.news()}")
         except Exception as error:  # noqa: BLE001 — whatever breaks a check has failed it, and the others go on
-            self.fail(name, f"{type(error).__name__}: {error}")
+            self.fail(name, f"{type(error).__name__}: {error}\n{world.news()}")
         else:
+            world.news()
             self.passed += 1
             self.say(f"ok    {name}")
 

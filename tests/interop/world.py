@@ -65,6 +65,7 @@ class World:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._started: dict[object, object] = {}
+        self._read = 0  # octets of our server's log
         self.folder = Path()
 
     def __enter__(self) -> "World":
@@ -127,6 +128,17 @@ class World:
         config = self.file("flowengine.toml", text.encode())
         run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
         return config
+
+    def news(self) -> str:
+        """What our server wrote into its log since this was asked last."""
+        log = self.folder / "engine.log"
+        if not log.exists():
+            return ""
+        with log.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        self._read += len(text)
+        return text.decode("utf-8", "replace")
 
     def port(self, listener: str) -> int:
         """The port of a listener of ours."""
