@@ -11,8 +11,9 @@ from typing import Any
 
 from flowengine.language import tree
 from flowengine.language.budget import Budget
-from flowengine.language.checker import Checked, Checker
+from flowengine.language.checker import Checker
 from flowengine.language.emitter import LOAD, STORE, Unit, written_in_part
+from flowengine.language.findings import Checked
 from flowengine.language.functions import Vocabulary
 from flowengine.language.host import Host
 from flowengine.language.linking import ClassInfo, FunctionInfo, Linker, Module
