@@ -31,8 +31,6 @@ class Checker(CallChecks, FlowChecks):
     def __init__(self, linker: Linker, linked: Linked, vocabulary: Vocabulary, phase: str) -> None:
         super().__init__(linker, linked, vocabulary, phase)
         self.pending: list[FunctionInfo] = []
-        natives = self.scopes.natives.values()
-        self.waiting_methods = {name for one in natives for name, method in one.methods.items() if method.waits}
 
     def check(self) -> Checked:
         """Look at everything that may run, and at all functions of the flow's own files."""
@@ -86,9 +84,6 @@ class Checker(CallChecks, FlowChecks):
             self.name(one, called.get(one))
         elif isinstance(one, tree.Static):
             self.static(one, called.get(one))
-        elif isinstance(one, tree.Member):
-            if one.name in self.waiting_methods:
-                self.result.waits = True
         elif isinstance(one, tree.Function):
             self.reach(self.scope.module.infos[one])
         elif isinstance(one, tree.ClassDef):
@@ -126,14 +121,8 @@ class Checker(CallChecks, FlowChecks):
             self.reach(target)
         elif isinstance(target, ClassInfo):
             self.use_class(target)
-        elif isinstance(target, NativeClass):
-            if target.constructor is not None and target.constructor.waits:
-                self.result.waits = True
-        else:
-            if target.waits:
-                self.result.waits = True
-            if target.deprecated:
-                self.problem(one.span, "deprecated", f"{target.name}: {target.deprecated}", "", "hint")
+        elif not isinstance(target, NativeClass) and target.deprecated:
+            self.problem(one.span, "deprecated", f"{target.name}: {target.deprecated}", "", "hint")
 
     def use_class(self, target: ClassInfo) -> None:
         if target not in self.result.classes:

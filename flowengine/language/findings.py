@@ -14,7 +14,7 @@ class Checked:
     """What a check found out.
 
     targets: what each name of a function or class means. reached: the functions that anything may call.
-    maybe: places where a variable is read that may have no value there. waits: whether anything may wait.
+    maybe: places where a variable is read that may have no value there.
     """
 
     scopes: Scopes
@@ -24,7 +24,6 @@ class Checked:
     reached: dict[FunctionInfo, None] = field(default_factory=dict)
     classes: dict[ClassInfo, None] = field(default_factory=dict)
     maybe: set[tree.Variable] = field(default_factory=set)
-    waits: bool = False
 
     @property
     def errors(self) -> list[Problem]:
