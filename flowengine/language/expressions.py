@@ -196,6 +196,9 @@ class Expressions(Emitter):
             least, most = self.constant(target.node.least), self.constant(target.node.most)
             own = (self.constant(name), self.name(target.label), self.name("run"), self.name("g"), least, most)
             return self.call("function_value", *own)
+        if self.unit.trace:
+            span = self.name(self.unit.constant(self.span()))
+            return self.with_run("traced_value", span, self.constant(name), self.builtin(target))
         return self.with_run("builtin_value", self.constant(name), self.builtin(target))
 
     def builtin(self, target: Builtin) -> ast.expr:
@@ -230,9 +233,10 @@ class Expressions(Emitter):
             return self.call_static(function, one)
         if isinstance(function, tree.Member):
             base = self.expression(function.base)
-            return self.with_run(
-                "invoke", base, self.constant(function.name), self.inside(), *self.given(one.arguments)
-            )
+            rest = (self.constant(function.name), self.inside(), *self.given(one.arguments))
+            if self.unit.trace:
+                return self.with_run("invoke_traced", self.name(self.unit.constant(one.span)), base, *rest)
+            return self.with_run("invoke", base, *rest)
         return self.call("call_value", self.expression(function), *self.given(one.arguments))
 
     def call_target(self, target: Any, name: str, one: tree.Call) -> ast.expr:

@@ -85,10 +85,29 @@ class _Recovery:
                 self.report_token(error)
                 if error.token.type == "$END":
                     return
-                self.resume(error.token.start_pos or 0)
+                if not self.insert_semicolon(error):
+                    self.resume(error.token.start_pos or 0)
             except UnexpectedCharacters as error:
                 self.report_character(error)
                 self.resume(error.pos_in_stream or 0)
+
+    def missing_semicolon(self, error: UnexpectedToken) -> bool:
+        """Whether a statement goes on in the next line with what would begin another."""
+        after = self.last is not None and (self.last.end_line or 0) < (error.token.line or 0)
+        return after and "SEMICOLON" in (error.expected or ())
+
+    def insert_semicolon(self, error: UnexpectedToken) -> bool:
+        """Go on as if the `;` that is missing were there; whether that works."""
+        if not self.missing_semicolon(error):
+            return False
+        state: Any = self.interactive.parser_state
+        try:
+            state.feed_token(Token("SEMICOLON", ";", error.token.start_pos, error.token.line, error.token.column))
+            state.feed_token(error.token)
+        except UnexpectedToken:
+            return False
+        self.last = error.token
+        return True
 
     def resume(self, position: int) -> None:
         """Back to where a statement may begin, on to the end of the broken one."""
@@ -133,7 +152,7 @@ class _Recovery:
             wanted = next((_SHOWN[one] for one in ("RBRACE", "SEMICOLON", "RPAR", "RSQB") if one in expected), "")
             self.builder.report(span, "the file ends too early" + (f": {wanted} is missing" if wanted else ""))
             return
-        if "SEMICOLON" in expected and self.last is not None and (self.last.end_line or 0) < (token.line or 0):
+        if self.missing_semicolon(error) and self.last is not None:
             last = self.builder.token_place(self.last)
             at = Span(last.file, last.end_line, last.end_column, last.end_line, last.end_column + 1)
             self.builder.report(at, "`;` is missing", "every statement ends with `;`")

@@ -233,9 +233,9 @@ class Statements(Expressions):
 
     def try_(self, one: tree.Try) -> list[ast.stmt]:
         name = self.temporary()
-        handler = [self.run_it(self.call("caught", self.name(name)))]
+        handler = [self.run_it(self.with_run("caught", self.name(name)))]
         if one.variable is not None:
-            handler = [self.store_now(self.locate(one.variable.name), self.call("caught", self.name(name)))]
+            handler = [self.store_now(self.locate(one.variable.name), self.with_run("caught", self.name(name)))]
         handler += self.body(one.handler.body)
         catch = ast.ExceptHandler(self.name("Exception"), name, handler, **self.where)
         body = self.body(one.body.body) or [ast.Pass(**self.where)]

@@ -50,7 +50,8 @@ def _array_text(array: Array, pieces: list[str], item_text: Any) -> bool:
     comma = ""
     pieces.append("[")
     for name, value in array.items():
-        pieces.append(f"{comma}{quoted(name)}=>")
+        pieces.append(f"{comma}{item_text(name)}=>")
+        secret = secret or type(name) is Secret
         comma = ","
         if type(value) is Array:
             secret = _array_text(value, pieces, item_text) or secret

@@ -6,6 +6,7 @@ Final actions, cancellation and a used-up budget pass every catch; all else that
 import re
 from itertools import islice
 from types import TracebackType
+from typing import Any
 
 from flowengine.language.natives import method
 from flowengine.language.problems import BudgetExceeded, FlowError, Span
@@ -13,6 +14,7 @@ from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text
 
 LINES = 1 << 20  # a line number in compiled code is file * LINES + line
+STEPS_A_CATCH = 100  # what finding the place of an error costs, in turns of a loop
 FILES = "__files__"  # the name under which compiled code keeps the names of its files
 _UNSET = re.compile(r"variable 'v\d+_(\w+)'")
 
@@ -79,10 +81,11 @@ def throw(value: Value) -> FlowError:
     return Thrown(value)
 
 
-def caught(error: Exception) -> Value:
+def caught(run: Any, error: Exception) -> Value:
     """What `catch ($e)` gets. Raises the error again when a flow cannot catch it."""
     if isinstance(error, (BudgetExceeded, RecursionError, MemoryError)):
         raise error
+    run.budget.spend(STEPS_A_CATCH)
     span = place_of(error.__traceback__)
     if isinstance(error, Thrown):
         if isinstance(error.value, ExceptionObject) and error.value.span is None:

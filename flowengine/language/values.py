@@ -165,8 +165,6 @@ def key(value: Value) -> Any:
         return (int(value) + 2**31) % 2**32 - 2**31
     if kind is Array:
         raise TypeError("an array cannot be a key")
-    if kind is Secret:
-        return str(value)
     return value
 
 

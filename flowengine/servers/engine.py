@@ -10,10 +10,8 @@ from flowengine.runtime.policy import Policy
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
 from flowengine.servers.compiling import Compiler
-from flowengine.services.delivery import InlineDelivery
+from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
-from flowengine.services.posting import Posting
-from flowengine.services.shelf import Quarantines
 from flowengine.services.users import PasswordChecker, open_users
 
 if TYPE_CHECKING:
@@ -27,8 +25,7 @@ class Engine:
     config: "Config"
     services: Services
     policies: Mapping[str, Policy]
-    outbox: Posting
-    delivery: InlineDelivery
+    outbox: Outbox
     runner: Runner
 
     @classmethod
@@ -42,9 +39,7 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        delivery = InlineDelivery(config.transports, services)
-        shelf = Quarantines({name: one.path for name, one in config.quarantine.items()})
-        return cls(config, services, policies, Posting(services, delivery, shelf), delivery, Runner())
+        return cls(config, services, policies, Outbox(config, services), Runner())
 
     async def __aenter__(self) -> "Engine":
         return self
@@ -52,7 +47,7 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.delivery.close()
+        await self.outbox.close()
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""

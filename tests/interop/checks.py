@@ -87,10 +87,11 @@ class Report:
         except LeftOut as error:
             self.leave_out(name, str(error))
         except Disagreement as error:
-            self._fail(name, str(error))
+            self.fail(name, f"{error}\n{world.news()}")
         except Exception as error:  # noqa: BLE001 — whatever breaks a check has failed it, and the others go on
-            self._fail(name, f"{type(error).__name__}: {error}")
+            self.fail(name, f"{type(error).__name__}: {error}\n{world.news()}")
         else:
+            world.news()
             self.passed += 1
             self.say(f"ok    {name}")
 
@@ -99,7 +100,8 @@ class Report:
         self.skipped += 1
         self.say(f"skip  {name}: {reason}")
 
-    def _fail(self, name: str, reason: str) -> None:
+    def fail(self, name: str, reason: str) -> None:
+        """Tell what did not hold."""
         self.failed += 1
         self.say("\n".join([f"FAIL  {name}", *_indented(reason)]))
 

@@ -4,6 +4,7 @@ import pytest
 
 from flowengine.servers.compiling import Compiler
 from flowengine.services import config as configuration
+from tests.interop.__main__ import fetch
 from tests.interop.checks import Disagreement, LeftOut, Peer, Report, expect
 from tests.interop.messages import MESSAGES, PLAIN, SIGNED, TRACE, added
 from tests.interop.peers import PEERS
@@ -62,3 +63,24 @@ def test_our_side_is_a_configuration_that_the_server_takes() -> None:
         config = configuration.load(world.configuration(dns=53, hop=26, server=27))
         assert len(config.listeners) == LISTENERS
         assert Compiler(config).check_config() == []
+
+
+def test_a_peer_that_cannot_be_had_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    peer = Peer("nobody", programs=("no-such-program",), packages=("no-such-package",))
+    assert fetch([peer]) == {"nobody": "no-such-program: not installed, and only root may install it"}
+
+
+def test_what_failed_to_start_is_not_started_again() -> None:
+    tries: list[World] = []
+
+    def start(world: World) -> None:
+        tries.append(world)
+        raise OSError("no port")
+
+    with World() as world:
+        with pytest.raises(OSError, match="no port"):
+            world.once(start)
+        with pytest.raises(Disagreement):
+            world.once(start)
+    assert len(tries) == 1

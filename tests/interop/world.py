@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 
 from flowengine.servers.demo import dns_server, run_cli
 from flowengine.services import resources
+from tests.interop.checks import Disagreement
 from tests.interop.dkim_keys import records, rsa_key
 from tests.interop.next_hop import Delivery, NextHop, next_hop
 from tests.world.engine import Engine, serving
@@ -64,6 +65,7 @@ class World:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._started: dict[object, object] = {}
+        self._read = 0  # octets of our server's log
         self.folder = Path()
 
     def __enter__(self) -> "World":
@@ -83,10 +85,17 @@ class World:
         return self._stack
 
     def once(self, start: "Callable[[World], Started]") -> Started:
-        """What `start` starts, the first time and ever after."""
+        """What `start` starts, the first time and ever after; what failed to start fails again without a new try."""
         if start not in self._started:
-            self._started[start] = start(self)
-        return cast("Started", self._started[start])
+            try:
+                self._started[start] = start(self)
+            except Exception as error:
+                self._started[start] = error
+                raise
+        started = self._started[start]
+        if isinstance(started, Exception):
+            raise Disagreement("did not start, see above")
+        return cast("Started", started)
 
     def file(self, name: str, content: bytes = b"") -> Path:
         """A file of the temporary directory, mode 600, with this content."""
@@ -105,7 +114,6 @@ class World:
         """Where the mail server behind us is to listen."""
         return free_port()
 
-    @cached_property
     def engine(self) -> Engine:
         """Our server."""
         dns_port = self._stack.enter_context(dns_server(records()))
@@ -121,9 +129,20 @@ class World:
         run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
         return config
 
+    def news(self) -> str:
+        """What our server wrote into its log since this was asked last."""
+        log = self.folder / "engine.log"
+        if not log.exists():
+            return ""
+        with log.open("rb") as file:
+            file.seek(self._read)
+            text = file.read()
+        self._read += len(text)
+        return text.decode("utf-8", "replace")
+
     def port(self, listener: str) -> int:
         """The port of a listener of ours."""
-        return self.engine.ports[listener]
+        return self.once(World.engine).ports[listener]
 
     def delivered(self, send: Callable[[], object]) -> Delivery:
         """What arrives at the last server when a message is sent."""

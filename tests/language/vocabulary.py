@@ -1,6 +1,6 @@
 """A small vocabulary for the tests of the language: one builtin of each kind, three phases."""
 
-# ruff: noqa: N802, ASYNC109  # names and options are those of flows
+# ruff: noqa: N802  # names and options are those of flows
 
 import sys
 from collections.abc import Callable, Sequence

@@ -2,12 +2,12 @@
 
 from tests.interop.checks import Peer, call, expect, succeeds
 from tests.interop.dkim_keys import records
-from tests.interop.messages import MESSAGES, PLAIN, RECIPIENT, SENDER, SIGNED, TRACE, added
+from tests.interop.messages import MESSAGES, PLAIN, RECIPIENT, SENDER, SIGNED, TRACE, WIDE_RECIPIENT, added
 from tests.interop.peers.dkimpy import verified
 from tests.interop.world import PASSWORD, USER, World
 
 PEER = Peer("swaks", programs=("swaks",), packages=("swaks",))
-_WRONG_PASSWORD = 28  # its exit code when every AUTH failed
+_NO_RECIPIENT, _WRONG_PASSWORD = 24, 28  # its exit codes
 
 
 def words(world: World, listener: str, message: bytes) -> list[str]:
@@ -48,3 +48,9 @@ def refused(world: World, mechanism: str) -> None:
     given = ("--auth", mechanism, "--auth-user", USER, "--auth-password", "wrong")
     said = call("swaks", *words(world, "submission", PLAIN), *given)
     expect(said.code == _WRONG_PASSWORD and b"535" in said.output, said.text)
+
+
+@PEER.check("an address in UTF-8 without SMTPUTF8 is refused")
+def wide(world: World) -> None:
+    said = call("swaks", *words(world, "relay", PLAIN), "--to", WIDE_RECIPIENT)
+    expect(said.code == _NO_RECIPIENT and b"<** 5" in said.output, said.text)

@@ -1,0 +1,304 @@
+"""One message on its way out: seal, group, ask every destination, send, and find the one reply.
+
+Until the first destination has taken the message everything can be called off, and is: the client then hears the
+refusal itself. Afterwards the others are tried all the same; what failed is a 451, and what went out is remembered.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from flowengine.mail.evaluation import IN_A_THREAD
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Deliver, Kept, Quarantine, Reply
+from flowengine.runtime.outcome import Outcome
+from flowengine.runtime.sealing import Sealer
+from flowengine.runtime.services import Level
+from flowengine.runtime.visit import Connection
+from flowengine.services.outbox import told
+from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed, Stored
+from flowengine.services.outbox.remembered import Fate, digest
+from flowengine.services.received import received
+from flowengine.services.relay import Answer, Stage
+from flowengine.services.relay.stuffing import Buffer
+
+if TYPE_CHECKING:
+    from flowengine.services.outbox.outbox import Outbox
+
+Failed = list[tuple[str, Answer]]
+
+NO_WAY = Reply(451, "4.3.5", "No transport for this message, try again later")
+NO_QUEUE = Reply(451, "4.3.5", "Cannot be kept for later delivery, try again later")
+TOO_LATE = Reply(451, "4.4.5", "Not delivered in time, try again later")
+HALF = Reply(451, "4.4.0", "Not delivered to all recipients, try again later")
+
+
+class CalledOff(Exception):
+    """Nothing is delivered; the client hears why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+class Commit:
+    """Carries out one outcome."""
+
+    def __init__(self, outbox: "Outbox", connection: Connection, outcome: Outcome) -> None:
+        self._outbox, self._connection, self._outcome = outbox, connection, outcome
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + outbox.time
+        self._digest: bytes | None = None
+
+    async def carry_out(self) -> Reply:
+        """The reply for the client, when everything is done that is to be done."""
+        try:
+            parcels = await self._parcels()
+            await self._ask(parcels)
+            await self._send(parcels)
+        except CalledOff as refused:
+            return refused.reply
+        return self._outcome.reply
+
+    # -- what goes where ------------------------------------------------------------------------------------------
+
+    async def _parcels(self) -> list[Parcel]:
+        """Recipients of the same content by the same way together; without those who have it from an earlier try."""
+        services, transaction = self._outbox.services, self._outcome.transaction
+        size = self._outcome.message.received_size
+        if self._outbox.remembered.may_know(size):
+            await self._find_digest()
+        now = services.clock.now()
+        sealer = Sealer(now)
+        trace = received(self._connection, transaction, self._outbox.hostname, now)
+        found: dict[object, Parcel] = {}
+        copies: Counter[tuple[str, str]] = Counter()
+        for kept in self._outcome.kept:
+            place = self._place(kept)
+            recipient = Recipient(kept.recipient, copies[place, kept.recipient])
+            copies[place, kept.recipient] += 1
+            if self._digest is not None and self._fate(place, kept.sender, recipient) in self._outbox.remembered:
+                self._count("remembered", place)
+                continue
+            message = await sealer.seal(kept)
+            # a directory keeps what is said of each recipient, a next hop hears only addresses
+            apart = None if self._outbox.ways.pools(place) else (kept.reason, *sorted(kept.metadata.items()))
+            key = (place, id(message), kept.sender, apart)
+            if key not in found:
+                found[key] = self._parcel(place, kept, message, trace)
+            found[key].recipients.append(recipient)
+        return list(found.values())
+
+    def _place(self, kept: Kept) -> str:
+        """The way of one delivery, by name."""
+        if isinstance(kept, Quarantine):
+            return f"quarantine:{kept.id}"
+        if isinstance(kept, Deliver) and kept.delay > 0:
+            self._log("error", "there is no queue yet for a delayed delivery", recipient=kept.recipient)
+            raise CalledOff(NO_QUEUE)
+        place = kept.transportid or ""
+        if not self._outbox.ways.pools(place) and self._outbox.ways.sink(place) is None:
+            self._log("error", "no transport", recipient=kept.recipient, transport=place or None)
+            raise CalledOff(NO_WAY)
+        return place
+
+    def _parcel(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
+        chunks: list[Buffer] = [trace, *message.chunks()]
+        pools = self._outbox.ways.pools(place)
+        if pools:
+            declared = "SMTPUTF8" in self._outcome.transaction.parameters
+            return Relayed(
+                place,
+                kept.sender,
+                chunks,
+                pools=pools,
+                eight_bit=not all(map(_ascii, chunks)),
+                utf8_header=declared and not message.header_block().isascii(),
+            )
+        about = self._about(kept)
+        parcel = Stored(place, kept.sender, chunks, failed=partial(self._disk_failed, place))
+        sink = self._outbox.ways.sink(place)
+        if isinstance(kept, Quarantine):  # kept as the flow left it: what is on top is put there when it leaves
+            keep = self._outbox.quarantines.keep
+            parcel.store = partial(keep, kept.id, kept.sender, message.chunks(), about)
+        elif sink is not None:
+            parcel.store = partial(sink.keep, kept.sender, chunks, about)
+        return parcel
+
+    def _about(self, kept: Kept) -> dict[str, object]:
+        """What a stored message is accompanied by."""
+        transaction, connection = self._outcome.transaction, self._connection
+        return {
+            "transaction": transaction.id,
+            "listener": connection.listener,
+            "client": transaction.ip,
+            "helo": transaction.helo,
+            "user": connection.username,
+            "received": transaction.started,
+            "transport": kept.transportid,
+            "reason": kept.reason,
+            "metadata": dict(kept.metadata),
+        }
+
+    # -- before anything is sent ----------------------------------------------------------------------------------
+
+    async def _ask(self, parcels: Sequence[Parcel]) -> None:
+        """Every destination for every recipient. Raises CalledOff when one of them says no."""
+        alone = len(parcels) == 1
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                if alone:
+                    await parcels[0].prepare(alone=True)
+                elif parcels:
+                    await asyncio.gather(*(parcel.prepare(alone=False) for parcel in parcels))
+        except TimeoutError:
+            self._call_off(parcels)
+            self._log("warning", "no next hop answered in time")
+            raise CalledOff(TOO_LATE) from None
+        failed = _failed(parcels)
+        if failed:
+            self._call_off(parcels)
+            self._note(parcels)
+            raise CalledOff(told.refusal(failed))
+
+    def _call_off(self, parcels: Iterable[Parcel]) -> None:
+        for parcel in parcels:
+            self._outbox.keep_alive(self._loop.create_task(parcel.abort()))
+
+    # -- sending --------------------------------------------------------------------------------------------------
+
+    async def _send(self, parcels: Sequence[Parcel]) -> None:
+        """The disk first, then one next hop, then the others together. Raises CalledOff for all but success."""
+        relayed = [parcel for parcel in parcels if isinstance(parcel, Relayed)]
+        steps: list[Sequence[Parcel]] = [[parcel] for parcel in parcels if isinstance(parcel, Stored)]
+        steps += [relayed[:1], relayed[1:]]
+        done: list[Parcel] = []
+        for number, step in enumerate(steps):
+            await self._hand_over(step)
+            done += step
+            failed = _failed(done)
+            if failed and not any(answer.positive for parcel in done for answer in parcel.answers):
+                self._call_off(parcel for later in steps[number + 1 :] for parcel in later)
+                raise CalledOff(told.refusal(failed))
+        if _failed(done):
+            await self._find_digest()
+            for parcel in done:
+                self._remember(parcel)
+            raise CalledOff(HALF)
+
+    async def _hand_over(self, step: Sequence[Parcel]) -> None:
+        """Send, but wait no longer than the client does: the sending itself goes on, and is remembered."""
+        if not step:
+            return
+        tasks = [(self._loop.create_task(parcel.send()), parcel) for parcel in step]
+        finished: asyncio.Future[None] = self._loop.create_future()
+        left = len(tasks)
+
+        def ended(_task: "asyncio.Task[None]") -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                _wake(finished)
+
+        for task, _ in tasks:
+            task.add_done_callback(ended)
+        timer = self._loop.call_at(self._deadline, _wake, finished)
+        try:
+            await finished
+        finally:
+            timer.cancel()
+            for task, parcel in tasks:
+                if not task.done():
+                    self._leave_alone(task, parcel)
+        for task, parcel in tasks:
+            if task.done() and (error := task.exception()) is not None:
+                parcel.answers = [_unknown(Reply(451, "4.3.0", str(error)))] * len(parcel.recipients)
+        self._note(step)
+
+    def _leave_alone(self, task: "asyncio.Task[None]", parcel: Parcel) -> None:
+        """Nobody waits for this any more, but it may still arrive."""
+        parcel.answers = [_unknown(TOO_LATE)] * len(parcel.recipients)
+        self._outbox.keep_alive(task)
+
+        def arrived(task: "asyncio.Task[None]") -> None:
+            if not task.cancelled() and task.exception() is None and any(one.positive for one in parcel.answers):
+                self._outbox.keep_alive(self._loop.create_task(self._remember_late(parcel)))
+
+        task.add_done_callback(arrived)
+
+    # -- memory, log and counters ---------------------------------------------------------------------------------
+
+    async def _find_digest(self) -> None:
+        if self._digest is None:
+            message = self._outcome.message
+            large = message.received_size >= IN_A_THREAD
+            self._digest = await asyncio.to_thread(digest, message) if large else digest(message)
+
+    def _fate(self, place: str, sender: str, recipient: Recipient) -> Fate:
+        return (self._digest or b"", sender, recipient.address, place, recipient.copy)
+
+    def _remember(self, parcel: Parcel) -> None:
+        for recipient, answer in zip(parcel.recipients, parcel.answers, strict=True):
+            if answer.positive:
+                fate = self._fate(parcel.place, parcel.sender, recipient)
+                self._outbox.remembered.add(fate, self._outcome.message.received_size)
+
+    async def _remember_late(self, parcel: Parcel) -> None:
+        await self._find_digest()
+        self._remember(parcel)
+        self._log("notice", "delivered after the client was told to come back", transport=parcel.place)
+
+    def _note(self, parcels: Iterable[Parcel]) -> None:
+        """Count what became of each recipient, and log what went wrong."""
+        for parcel in parcels:
+            for recipient, answer in zip(parcel.recipients, parcel.answers, strict=True):
+                if answer.positive and answer.stage is not Stage.END:
+                    continue  # accepted, and then called off
+                if answer.positive:
+                    self._count("delivered", parcel.place)
+                    continue
+                self._count("refused" if told.permanent(answer) else "deferred", parcel.place)
+                if answer.uncertain:
+                    self._count("duplicate", parcel.place)
+                self._log(
+                    "warning",
+                    "not delivered",
+                    recipient=recipient.address,
+                    transport=parcel.place,
+                    stage=str(answer.stage),
+                    reply=str(answer.reply),
+                    uncertain=answer.uncertain or None,
+                )
+
+    def _count(self, result: str, place: str) -> None:
+        self._outbox.services.counters.increment("deliveries", result=result, transport=place)
+
+    def _disk_failed(self, place: str, error: OSError) -> None:
+        self._log("error", "cannot write", transport=place, error=str(error))
+
+    def _log(self, level: Level, event: str, **fields: object) -> None:
+        self._outbox.services.log.event(level, event, id=self._outcome.transaction.id, **fields)
+
+
+def _failed(parcels: Iterable[Parcel]) -> Failed:
+    return [
+        (recipient.address, answer)
+        for parcel in parcels
+        for recipient, answer in zip(parcel.recipients, parcel.answers, strict=True)
+        if not answer.positive
+    ]
+
+
+def _unknown(reply: Reply) -> Answer:
+    return Answer(reply, Stage.END, heard=False, uncertain=True)
+
+
+def _ascii(chunk: Buffer) -> bool:
+    return chunk.isascii() if isinstance(chunk, bytes) else bytes(chunk).isascii()
+
+
+def _wake(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

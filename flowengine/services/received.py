@@ -1,0 +1,31 @@
+"""The trace field that we put on top of every message we hand on (RFC 5321 §4.4)."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from flowengine.runtime.visit import Connection, Transaction
+
+_NAME = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}").fullmatch
+
+
+def received(connection: Connection, transaction: Transaction, hostname: str, now: float) -> bytes:
+    """The Received field with its CRLF. now: Unix time in seconds."""
+    helo = connection.helo or ""
+    name = helo if _NAME(helo) else "unknown"
+    ip = connection.client.ip
+    client = f" ([{'IPv6:' if ':' in ip else ''}{ip}])" if ip else ""
+    lines = (
+        f"Received: from {name}{client}",
+        f"\tby {hostname} with {_protocol(connection, transaction)} id {transaction.id};",
+        f"\t{format_datetime(datetime.fromtimestamp(now, UTC))}",
+    )
+    return "\r\n".join(lines).encode("ascii", "replace") + b"\r\n"
+
+
+def _protocol(connection: Connection, transaction: Transaction) -> str:
+    """RFC 3848, RFC 6531 §4.3."""
+    if connection.helo_verb == "HELO":
+        return "SMTP"
+    word = "UTF8SMTP" if "SMTPUTF8" in transaction.parameters else "ESMTP"
+    return word + ("S" if connection.tls else "") + ("A" if connection.username is not None else "")

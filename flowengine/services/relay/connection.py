@@ -1,0 +1,211 @@
+"""One connection to a next hop: lines out, answers in, a deadline for each step.
+
+`exchange` gives exactly as many answers as were asked for; where the next hop stays silent, breaks the protocol or goes
+away, they are ours. A reply that nobody asked for ends the connection: from then on one would answer for another.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from flowengine.runtime.actions import Reply
+from flowengine.services.relay.answers import Answer, ReplyReader, Stage
+from flowengine.services.relay.settings import RelaySettings
+from flowengine.services.relay.stuffing import Buffer
+
+AT_ONCE = 1 << 17
+"""Octets of content that are written in one go."""
+BLOCK = 1 << 16
+FAREWELL = 5.0
+"""Seconds that the answer to QUIT may take."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection, from the greeting on. gone: is called once, when it is lost."""
+
+    def __init__(self, settings: RelaySettings, gone: Callable[["Connection"], None]) -> None:
+        self._settings, self._gone = settings, gone
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._reader = ReplyReader()
+        self._replies: list[Reply] = []
+        self._wanted = 1  # the greeting may come before anybody waits for it
+        self._waiter: asyncio.Future[None] | None = None
+        self._blocked: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._failure: Reply | None = None
+        self._leaving = False
+        self.extensions: dict[str, str] = {}
+        """What EHLO offered: keyword in upper case → parameters."""
+        self.messages = 0
+        self.idle_since = 0.0
+
+    # -- callbacks of the event loop ------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """There it is."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
+
+    def data_received(self, data: bytes) -> None:
+        """Replies."""
+        replies = self._reader.feed(data)
+        self._replies += replies
+        have = len(self._replies)
+        if self._reader.broken:
+            self._fail(Reply(451, "4.5.0", f"{self._settings} sent {self._reader.broken}"))
+        if have > self._wanted:
+            del self._replies[self._wanted :]
+            self._fail(Reply(451, "4.5.0", f"{self._settings} answered what nobody asked"))
+        elif have == self._wanted or (replies and replies[-1].code == 421):
+            self._wake()
+            self._unblock()
+            if self._leaving and self._transport is not None:
+                self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """It is gone."""
+        self._transport = None
+        self._fail(Reply(451, "4.4.2", f"{self._settings} closed the connection"))
+        self._gone(self)
+
+    def pause_writing(self) -> None:
+        """The next hop does not keep up."""
+        if self._blocked is None:
+            self._blocked = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._unblock()
+
+    # -- for the pool ---------------------------------------------------------------------------------------------
+
+    @property
+    def usable(self) -> bool:
+        """Whether another command may be sent."""
+        transport = self._transport
+        return not self._leaving and self._failure is None and transport is not None and not transport.is_closing()
+
+    def broken(self, stage: Stage) -> Answer:
+        """Why nothing more can be said here."""
+        reply = self._failure or Reply(451, "4.4.2", f"{self._settings} closed the connection")
+        return Answer(reply, stage, heard=False)
+
+    def look(self, now: float) -> None:
+        """Give up on a step that takes too long."""
+        if self._deadline and now > self._deadline:
+            self._fail(Reply(451, "4.4.1", f"{self._settings} did not answer in time"))
+
+    def quit(self) -> None:
+        """Say goodbye; the connection closes when that was answered, or not in time."""
+        if self.usable and self._transport is not None:
+            self._leaving = True
+            self._wanted = 1
+            self._deadline = self._loop.time() + FAREWELL
+            self._transport.write(b"QUIT\r\n")
+        else:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once: the only way out of a message under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- steps ----------------------------------------------------------------------------------------------------
+
+    async def greeting(self) -> Answer:
+        """The first words of the next hop."""
+        (answer,) = await self._await((Stage.GREETING,), self._settings.patience.greeting)
+        return answer
+
+    async def exchange(self, commands: bytes, stages: Sequence[Stage], patience: float) -> list[Answer]:
+        """Write commands, and get an answer to each. patience: seconds for all of them."""
+        if self._transport is not None and self._failure is None:
+            self._transport.write(commands)
+        return await self._await(stages, patience)
+
+    async def content(self, buffers: Sequence[Buffer], count: int) -> list[Answer]:
+        """Write a message with its end, and get the answers to it: `count`, one but with LMTP."""
+        whole = await self._write(buffers)
+        if not whole:
+            return self._answers((Stage.CONTENT,) * count)
+        answers = await self._await((Stage.END,) * count, self._settings.patience.end)
+        return [a if a.heard else Answer(a.reply, a.stage, heard=False, uncertain=True) for a in answers]
+
+    async def _write(self, buffers: Sequence[Buffer]) -> bool:
+        """Whether everything was written before the next hop said anything."""
+        transport = self._transport
+        if transport is None or self._failure is not None:
+            return False
+        self._wanted = 1  # it may give up on us early
+        if sum(map(len, buffers)) <= AT_ONCE:
+            transport.writelines(buffers)
+            return True
+        for buffer in buffers:
+            view = memoryview(buffer)
+            for start in range(0, len(view), BLOCK):
+                transport.write(view[start : start + BLOCK])
+                if self._blocked is not None:
+                    await self._until(self._blocked, self._settings.patience.data)
+                if self._failure is not None or self._replies:
+                    # Too early for an answer: whatever it says, nobody has the whole message.
+                    self._fail(self._too_early())
+                    return False
+        return True
+
+    def _too_early(self) -> Reply:
+        early = self._replies[0] if self._replies else None
+        if early is not None and early.code >= 400:
+            return early
+        return Reply(451, "4.5.0", f"{self._settings} did not wait for the end of the message")
+
+    async def _await(self, stages: Sequence[Stage], patience: float) -> list[Answer]:
+        self._wanted = len(stages)
+        if len(self._replies) < self._wanted and self._failure is None:
+            self._waiter = self._loop.create_future()
+            await self._until(self._waiter, patience)
+            self._waiter = None
+        return self._answers(stages)
+
+    async def _until(self, event: "asyncio.Future[None]", patience: float) -> None:
+        """Wait for an event that a failure brings about too; `look` is what ends the patience."""
+        self._deadline = self._loop.time() + patience
+        try:
+            await event
+        except asyncio.CancelledError:
+            self._fail(Reply(451, "4.4.2", f"the transaction with {self._settings} was given up"))
+            raise
+        finally:
+            self._deadline = 0.0
+
+    def _answers(self, stages: Sequence[Stage]) -> list[Answer]:
+        replies, self._replies, self._wanted = self._replies, [], 0
+        found = [Answer(reply, stage) for reply, stage in zip(replies, stages, strict=False)]
+        if len(found) < len(stages):
+            last = replies[-1] if replies else None
+            if last is not None and last.code == 421:
+                self._fail(last)
+            found += [self.broken(stage) for stage in stages[len(found) :]]
+        closing = next((answer for answer in found if answer.closes), None)
+        if closing is not None:
+            self._fail(closing.reply)
+        return found
+
+    # -- inside ---------------------------------------------------------------------------------------------------
+
+    def _fail(self, reason: Reply) -> None:
+        """Nothing more will be said on this connection."""
+        if self._failure is None:
+            self._failure = reason
+            if self._transport is not None:
+                self._transport.abort()
+        self._wake()
+        self._unblock()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _unblock(self) -> None:
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None and not blocked.done():
+            blocked.set_result(None)

@@ -1,0 +1,203 @@
+"""The connections to one next hop: kept for the next message, never more than allowed, closed when nobody needs them.
+
+A kept connection may be dead without our knowing. Then the envelope is asked once more on a fresh one: nothing of the
+message has left by then.
+"""
+
+import asyncio
+from collections import deque
+
+from flowengine.runtime.actions import Reply
+from flowengine.services.relay.answers import Answer, Stage
+from flowengine.services.relay.connection import Connection
+from flowengine.services.relay.settings import Envelope, RelaySettings
+from flowengine.services.relay.transaction import Transaction, ask, unasked
+
+_EHLO = {"smtp": b"EHLO", "lmtp": b"LHLO"}
+
+
+class Pool:
+    """The way to one next hop. Use it within one event loop."""
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self.settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._opening = 0
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        patience = settings.patience
+        shortest = min(patience.connect, patience.greeting, patience.command, patience.data, patience.end)
+        self._interval = min(1.0, shortest / 4)
+
+    async def open(self, envelope: Envelope, *, eager: bool = True) -> Transaction:
+        """Ask the next hop for every recipient of a message. The answers are in the transaction; `send` or `abort` it.
+
+        eager: ask for 354 in the same write. Good when it is likely that the message will be sent.
+        """
+        refusal = unasked(envelope)
+        if refusal is not None:
+            return Transaction.failed(self, envelope, refusal)
+        transaction, kept = await self._ask(envelope, eager)
+        if kept and transaction.broken_at_once:
+            for connection in self._idle:  # what was as old is as dead
+                connection.quit()
+            self._idle.clear()
+            transaction, _ = await self._ask(envelope, eager)
+        return transaction
+
+    async def _ask(self, envelope: Envelope, eager: bool) -> tuple[Transaction, bool]:
+        connection, kept = await self._acquire()
+        if isinstance(connection, Answer):
+            return Transaction.failed(self, envelope, connection), kept
+        return await ask(self, connection, envelope, eager), kept
+
+    async def close(self) -> None:
+        """Say goodbye on every idle connection and cut the others."""
+        for turn in self._waiting:
+            turn.cancel()
+        for connection in tuple(self._all):
+            if connection in self._idle:
+                connection.quit()
+            else:
+                connection.abort()
+        self._idle.clear()
+        for _ in range(50):
+            if not self._all:
+                break
+            await asyncio.sleep(0.02)
+        for connection in tuple(self._all):
+            connection.abort()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._all)
+
+    # -- connections ----------------------------------------------------------------------------------------------
+
+    async def _acquire(self) -> tuple[Connection | Answer, bool]:
+        """A connection, and whether it was in use before; or why there is none."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection, True
+        if len(self._all) + self._opening >= self.settings.connections:
+            turn: asyncio.Future[Connection | None] = self._loop.create_future()
+            self._waiting.append(turn)
+            try:
+                handed = await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():  # given, and not taken
+                    self._give_back(turn.result())
+                raise
+            if handed is not None:
+                return handed, True
+            self._opening -= 1  # the place was kept for us
+        return await self._connect(), False
+
+    def _give_back(self, connection: Connection | None) -> None:
+        """A connection, or the place for one, that is not needed after all."""
+        if connection is not None:
+            self.release(connection)
+        else:
+            self._opening -= 1
+            self._place_free()
+
+    async def _connect(self) -> Connection | Answer:
+        self._opening += 1
+        try:
+            async with asyncio.timeout(self.settings.patience.connect):
+                connection = await self._dial()
+        except TimeoutError:
+            return self._unreachable("did not answer in time")
+        except OSError as error:
+            return self._unreachable(error.strerror or str(error))
+        finally:
+            self._opening -= 1
+            self._place_free()
+        failure = await self._greet(connection)
+        if failure is None:
+            return connection
+        connection.quit()
+        return failure
+
+    async def _dial(self) -> Connection:
+        settings = self.settings
+
+        def made() -> Connection:
+            return Connection(settings, self._gone)
+
+        if settings.path:
+            _, connection = await self._loop.create_unix_connection(made, settings.path)
+        else:
+            local = (settings.source, 0) if settings.source else None
+            _, connection = await self._loop.create_connection(made, settings.host, settings.port, local_addr=local)
+        self._all.add(connection)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._interval, self._look)
+        return connection
+
+    def _unreachable(self, why: str) -> Answer:
+        return Answer(Reply(451, "4.4.1", f"{self.settings}: {why}"), Stage.CONNECT, heard=False)
+
+    async def _greet(self, connection: Connection) -> Answer | None:
+        """Greeting and EHLO, with HELO for old servers (RFC 5321 §3.2). What went wrong, or None.
+
+        STARTTLS and AUTH come here, before the connection is used.
+        """
+        answer = await connection.greeting()
+        if not answer.positive:
+            return answer
+        patience = self.settings.patience.command
+        name = self.settings.helo.encode("ascii", "replace")
+        verb = _EHLO[self.settings.protocol]
+        (answer,) = await connection.exchange(b"%s %s\r\n" % (verb, name), (Stage.EHLO,), patience)
+        if answer.heard and 500 <= answer.reply.code <= 599 and verb == b"EHLO":
+            (answer,) = await connection.exchange(b"HELO %s\r\n" % name, (Stage.EHLO,), patience)
+        elif answer.positive:
+            for line in answer.reply.text.split("\n")[1:]:
+                keyword, _, parameters = line.strip().partition(" ")
+                connection.extensions[keyword.upper()] = parameters
+        return None if answer.positive else answer
+
+    def release(self, connection: Connection) -> None:
+        """A transaction is over: keep its connection, hand it on, or close it."""
+        if not connection.usable:
+            connection.abort()
+            return
+        if connection.messages >= self.settings.messages_per_connection or not self.settings.idle:
+            connection.quit()
+            return
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(connection)
+                return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+
+    def _gone(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self._place_free()
+
+    def _place_free(self) -> None:
+        """There may be a place for a new connection: keep it for who has waited longest."""
+        while self._waiting and len(self._all) + self._opening < self.settings.connections:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self._opening += 1
+                turn.set_result(None)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for connection in tuple(self._all):
+            connection.look(now)
+        while self._idle and now - self._idle[0].idle_since > self.settings.idle:
+            self._idle.pop(0).quit()
+        self._timer = self._loop.call_later(self._interval, self._look) if self._all else None

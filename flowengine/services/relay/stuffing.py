@@ -1,0 +1,35 @@
+"""The content of a message as it goes over the wire after DATA: dots doubled, an end (RFC 5321 §4.5.2).
+
+What needs no change is not copied. A dot is doubled after every LF: after a CRLF because the next hop takes it away
+again, after a bare LF, which our own door lets nobody send, so that no next hop can take what follows for the end.
+"""
+
+import re
+from collections.abc import Iterable
+
+Buffer = bytes | memoryview
+
+END = b".\r\n"
+_DOT = re.compile(rb"\n\.").finditer
+
+
+def stuffed(chunks: Iterable[Buffer]) -> list[Buffer]:
+    """The buffers to write, the end of data among them."""
+    found: list[Buffer] = []
+    last = b"\r\n"  # the last octets so far: the content begins at the start of a line
+    for chunk in chunks:
+        if not len(chunk):
+            continue
+        if last[-1] == 10 and chunk[0] == 46:
+            found.append(b".")
+        start = 0
+        for match in _DOT(chunk):
+            place = match.end()
+            found.append(chunk[start:place])
+            start = place - 1  # the dot once more
+        found.append(chunk[start:] if start else chunk)
+        last = bytes(chunk[-2:]) if len(chunk) > 1 else last[-1:] + bytes(chunk)
+    if last != b"\r\n":
+        found.append(b"\r\n")
+    found.append(END)
+    return found

@@ -1,0 +1,199 @@
+"""One message for one next hop, in two steps: all recipients first, then the content or none of it.
+
+Parameters go along where the next hop knows them (SIZE, 8BITMIME, SMTPUTF8). What it cannot carry is refused in its
+place, with the code of the RFC: 8-bit content is not converted to 7 bits, since that breaks every signature.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from flowengine.mail.addresses import parse_path
+from flowengine.mail.errors import MailError
+from flowengine.mail.names import to_ascii
+from flowengine.runtime.actions import Reply
+from flowengine.services.relay.answers import Answer, Stage
+from flowengine.services.relay.connection import Connection
+from flowengine.services.relay.settings import Envelope
+from flowengine.services.relay.stuffing import Buffer, stuffed
+
+if TYPE_CHECKING:
+    from flowengine.services.relay.pool import Pool
+
+
+class Transaction:
+    """What a next hop said about the envelope. answers: one for each recipient, in their order."""
+
+    def __init__(
+        self, pool: "Pool", connection: Connection | None, envelope: Envelope, answers: Sequence[Answer], *, begun: bool
+    ) -> None:
+        self._pool, self._connection, self._begun = pool, connection, begun
+        self.envelope = envelope
+        self.answers = tuple(answers)
+
+    @classmethod
+    def failed(cls, pool: "Pool", envelope: Envelope, answer: Answer) -> "Transaction":
+        """A transaction that never began."""
+        return cls(pool, None, envelope, [answer] * len(envelope.recipients), begun=False)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every recipient was accepted."""
+        return all(answer.positive for answer in self.answers)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another host of the same destination may do better: this one was never reached, or not talking."""
+        early = (Stage.CONNECT, Stage.GREETING, Stage.EHLO)
+        return self._connection is None and all(answer.stage in early for answer in self.answers)
+
+    @property
+    def broken_at_once(self) -> bool:
+        """Whether the connection turned out to be dead before a word was said about this message."""
+        return self._connection is None and all(answer.stage is Stage.MAIL and answer.closes for answer in self.answers)
+
+    async def send(self, chunks: Iterable[Buffer]) -> tuple[Answer, ...]:
+        """Send the message to the recipients that were accepted; an answer for each recipient. Call once."""
+        connection, self._connection = self._connection, None
+        count = sum(answer.positive for answer in self.answers)
+        if connection is None:
+            return self._final([_gone(self._pool)] * count)
+        if not self._begun:
+            patience = self._pool.settings.patience.data
+            (answer,) = await connection.exchange(b"DATA\r\n", (Stage.DATA,), patience)
+            if answer.reply.code != 354:
+                await self._leave(connection)
+                return self._final([not_begun(answer)] * count)
+        connection.messages += 1
+        lmtp = self._pool.settings.protocol == "lmtp"
+        answers = await connection.content(stuffed(chunks), count if lmtp else 1)
+        self._pool.release(connection)
+        return self._final(answers if lmtp else answers * count)
+
+    async def abort(self) -> None:
+        """Send nothing. The next hop forgets the envelope."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._leave(connection)
+
+    async def _leave(self, connection: Connection) -> None:
+        """End the transaction on the wire without a message."""
+        patience = self._pool.settings.patience.command
+        if not connection.usable:
+            pass
+        elif not self._begun:
+            (answer,) = await connection.exchange(b"RSET\r\n", (Stage.RESET,), patience)
+            if not answer.positive:
+                connection.abort()
+        elif any(answer.positive for answer in self.answers):
+            connection.abort()  # it waits for content; any end of it would be a message
+        else:
+            await connection.exchange(b".\r\n", (Stage.END,), patience)  # RFC 2920 §3.1: 354 without a recipient
+        self._pool.release(connection)
+
+    def _final(self, answers: Sequence[Answer]) -> tuple[Answer, ...]:
+        fates = iter(answers)
+        return tuple(next(fates) if answer.positive else answer for answer in self.answers)
+
+
+async def ask(pool: "Pool", connection: Connection, envelope: Envelope, eager: bool) -> Transaction:
+    """MAIL and every RCPT, in one write where the next hop allows it (RFC 2920)."""
+    found = _commands(connection, envelope)
+    if isinstance(found, Answer):
+        pool.release(connection)
+        return Transaction.failed(pool, envelope, found)
+    mail, recipients = found
+    patience = pool.settings.patience.command
+    begin: Answer | None = None
+    if "PIPELINING" in connection.extensions:
+        commands, stages = [mail, *recipients], [Stage.MAIL, *[Stage.RCPT] * len(recipients)]
+        if eager:
+            commands.append(b"DATA\r\n")
+            stages.append(Stage.DATA)
+        first, *answers = await connection.exchange(b"".join(commands), stages, patience)
+        begin = answers.pop() if eager else None
+    else:
+        (first,) = await connection.exchange(mail, (Stage.MAIL,), patience)
+        answers = []
+        for recipient in recipients if first.positive else ():
+            answers += await connection.exchange(recipient, (Stage.RCPT,), patience)
+    return await _opened(pool, connection, envelope, first, answers, begin)
+
+
+async def _opened(
+    pool: "Pool", connection: Connection, envelope: Envelope, first: Answer, answers: list[Answer], begin: Answer | None
+) -> Transaction:
+    """The transaction as the answers leave it; one that cannot go on gives its connection back."""
+    begun = begin is not None and begin.reply.code == 354
+    if not first.positive:
+        if begun:
+            connection.abort()  # it takes content although it refused the sender: nobody knows for whom
+        answers = [first] * len(envelope.recipients)
+    elif begin is not None and not begun:
+        answers = [not_begun(begin) if answer.positive else answer for answer in answers]
+    if not connection.usable:
+        answers = [connection.broken(Stage.RCPT) if answer.positive else answer for answer in answers]
+    transaction = Transaction(pool, connection, envelope, answers, begun=begun)
+    if not any(answer.positive for answer in answers):
+        await transaction.abort()
+    return transaction
+
+
+def not_begun(answer: Answer) -> Answer:
+    """The answer to DATA when it is not 354: a refusal of every recipient, whatever the code."""
+    if answer.reply.code >= 400:
+        return answer
+    return Answer(Reply(451, "4.5.0", "the next hop answered DATA out of order"), answer.stage, heard=False)
+
+
+def unasked(envelope: Envelope) -> Answer | None:
+    """What no next hop needs to be asked about: an address that would break out of its command."""
+    try:
+        for address in (envelope.sender, *envelope.recipients):
+            parse_path(f"<{address}>")
+    except MailError:
+        return _ours(Reply(553, "5.1.3", "Address that no command can carry"))
+    return None
+
+
+def _gone(pool: "Pool") -> Answer:
+    return Answer(Reply(451, "4.4.2", f"the transaction with {pool.settings} is over"), Stage.RCPT, heard=False)
+
+
+def _ours(reply: Reply) -> Answer:
+    return Answer(reply, Stage.ENVELOPE, heard=False)
+
+
+def _commands(connection: Connection, envelope: Envelope) -> tuple[bytes, list[bytes]] | Answer:
+    """MAIL and the RCPTs for what this next hop can do, or what it cannot carry."""
+    extensions = connection.extensions
+    addresses: Sequence[str] = (envelope.sender, *envelope.recipients)
+    parameters = ""
+    if envelope.utf8_header or not all(address.isascii() for address in addresses):
+        if "SMTPUTF8" in extensions:
+            parameters += " SMTPUTF8"
+        else:
+            downgraded = [_downgraded(address) for address in addresses]
+            if envelope.utf8_header or None in downgraded:
+                return _ours(Reply(550, "5.6.7", "The next hop cannot carry addresses outside ASCII"))
+            addresses = [address for address in downgraded if address is not None]
+    if "SIZE" in extensions:
+        limit = extensions["SIZE"]
+        if limit.isascii() and limit.isdigit() and len(limit) < 20 and 0 < int(limit) < envelope.size:
+            return _ours(Reply(552, "5.3.4", f"Message too large for the next hop, its limit is {limit} octets"))
+        parameters += f" SIZE={envelope.size}"
+    if envelope.eight_bit:
+        if "8BITMIME" not in extensions:
+            return _ours(Reply(554, "5.6.3", "The next hop cannot carry 8-bit content"))
+        parameters += " BODY=8BITMIME"
+    sender, *recipients = addresses
+    mail = f"MAIL FROM:<{sender}>{parameters}\r\n".encode()
+    return mail, [f"RCPT TO:<{recipient}>\r\n".encode() for recipient in recipients]
+
+
+def _downgraded(address: str) -> str | None:
+    """The address with A-labels, for a next hop without SMTPUTF8; None when its local part is not ASCII."""
+    if address.isascii():
+        return address
+    local_part, _, domain = address.rpartition("@")
+    ascii_domain = to_ascii(domain)
+    return f"{local_part}@{ascii_domain}" if ascii_domain and local_part.isascii() else None
