@@ -6,6 +6,7 @@ functions see; everything else is a local of its function. A `Program` keeps no 
 
 import ast
 import linecache
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -123,7 +124,10 @@ class _Assembly:
                 filename += "'"
             names[filename] = tuple(self.files.get(module, [module.source.name]))
             whole = ast.Module(lines_, [])
-            exec(compile(whole, filename, "exec", dont_inherit=True), unit.namespace)  # noqa: S102  # only nodes of ours are in it
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # `"a" is None` is the flow's own doing
+                compiled = compile(whole, filename, "exec", dont_inherit=True)
+            exec(compiled, unit.namespace)  # noqa: S102  # only nodes of ours are in it
             text = module.source.text
             linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
         unit.namespace[FILES] = names
