@@ -35,6 +35,11 @@ class X509:
     @method(name="String")
     def of_string(data: bytes) -> "X509 | None":
         """The first certificate in a PEM text, or one in DER. None for what is no certificate."""
+        return X509.read(data)
+
+    @staticmethod
+    def read(data: bytes) -> "X509 | None":
+        """As `X509::String`, for other words."""
         if len(data) > MAX_CERTIFICATE:
             return None
         try:

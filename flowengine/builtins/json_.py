@@ -10,11 +10,13 @@ import re
 from typing import Any
 
 from flowengine.builtins.run import Run, worked
+from flowengine.language.budget import BYTES_AN_ITEM, Budget
 from flowengine.language.functions import builtin
 from flowengine.language.values import Array, Secret, Value, from_text, key, normal, number_text, to_text
 
 MAX_DEPTH = 100
 """Arrays and objects inside one another, both ways."""
+_SMALL = 4096  # bytes below which only the step counts
 _STEP = 64  # bytes of JSON that one step pays for: each may become a value
 
 
@@ -52,25 +54,30 @@ class _Writer:
     """Turns a flow's value into what `json` writes, and remembers whether a secret was among it."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._budget = run.budget
         self.secret = False
 
     def plain(self, value: Value, depth: int) -> Any:
-        if isinstance(value, str):
-            self.secret = self.secret or type(value) is Secret
-            self._run.budget.grow(len(value) * 2)
-            return to_text(value)
-        if value is None or isinstance(value, (bool, int)):
+        kind = type(value)
+        if kind is str or kind is Secret:
+            if kind is Secret:
+                self.secret = True
+            if len(value) > _SMALL:
+                self._budget.grow(len(value) * 2)
+            return value if value.isascii() else to_text(value)
+        if kind is int or value is None or kind is bool:
             return value
-        if isinstance(value, float) and math.isfinite(value):
+        if kind is float and math.isfinite(value):
             return value
-        if type(value) is not Array or depth == 0:
+        if kind is not Array or depth == 0:
             raise _UnfitError
-        self._run.budget.spend(1 + 4 * len(value))  # also for what is there many times, and was made once
-        self._run.budget.grow_items(len(value))
+        _paid(self._budget, len(value))  # also for what is there many times, and was made once
         if value.is_list():
             return [self.plain(item, depth - 1) for item in value.values()]
-        return {self._name(name): self.plain(item, depth - 1) for name, item in value.items()}
+        return {
+            name if type(name) is str and name.isascii() else self._name(name): self.plain(item, depth - 1)
+            for name, item in value.items()
+        }
 
     def _name(self, name: Value) -> str:
         if isinstance(name, str):
@@ -102,7 +109,7 @@ def json_decode(run: Run, string: str, *, allow_comments: bool = False) -> Value
         worked(run, len(source) * 16)
         source = _COMMENT.sub(_without_comment, source)
     try:
-        document = json.loads(to_text(source), parse_int=_whole, parse_float=_double, parse_constant=_no_number)
+        document = json.loads(to_text(source), parse_constant=_no_number)
         return from_document(run, document, hidden=type(string) is Secret)
     except (ValueError, RecursionError, _UnfitError):
         return None
@@ -116,29 +123,15 @@ def _without_comment(found: re.Match[str]) -> str:
     return found[0] if found[0].startswith('"') else " "
 
 
-def _whole(digits: str) -> float:
-    return normal(int(digits)) if len(digits) <= 17 else _double(digits)
-
-
-def _double(digits: str) -> float:
-    return _finite(float(digits))
-
-
-def _finite(number: float) -> float:
-    made = normal(number)
-    if not math.isfinite(made):
-        raise ValueError("beyond what a double holds")
-    return made
-
-
 def _no_number(word: str) -> float:
     raise _UnfitError(word)
 
 
-def _paid(run: Run, entries: int) -> None:
-    """Pay for an array of a document: YAML's aliases make many of few characters."""
-    run.budget.spend(1 + 4 * entries)
-    run.budget.grow_items(entries)
+def _paid(budget: Budget, entries: int) -> None:
+    """Pay for an array: what is there many times may have been made once, and YAML's aliases are short."""
+    budget.spend(10 + 5 * entries)
+    if entries > _SMALL // BYTES_AN_ITEM:
+        budget.grow_items(entries)
 
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -149,30 +142,38 @@ def from_document(run: Run, document: Any, *, hidden: bool = False) -> Value:
 
     hidden: everything came out of a secret. Raises ValueError below 100 levels, and for what a flow has no type for.
     """
-    secret_fields = frozenset(name.lower() for name in run.settings.api.secret_fields)
+    return _Reader(run).value(document, MAX_DEPTH, hidden)
 
-    def value(item: Any, depth: int, secret: bool) -> Value:
-        if isinstance(item, str):
-            text = from_text(_SURROGATES.sub("\ufffd", item) if not item.isascii() else item)
-            return Secret(text) if secret else text
-        if isinstance(item, dict):
-            if depth == 0:
-                raise ValueError("nested too deep")
-            _paid(run, len(item))
-            found = Array()
-            for name, one in item.items():
-                inner = secret or (isinstance(name, str) and name.lower() in secret_fields)
-                found.put(key(value(name, 0, False)), value(one, depth - 1, inner))
-            return found
-        if isinstance(item, list):
-            if depth == 0:
-                raise ValueError("nested too deep")
-            _paid(run, len(item))
-            return Array.of([value(one, depth - 1, secret) for one in item])
-        if item is None or isinstance(item, bool):
+
+class _Reader:
+    """Turns what a decoder made into a flow's value."""
+
+    def __init__(self, run: Run) -> None:
+        self._budget = run.budget
+        self._secret_fields = frozenset(name.lower() for name in run.settings.api.secret_fields)
+
+    def value(self, item: Any, depth: int, hidden: bool) -> Value:
+        """One value. depth: how many levels it may have. hidden: its strings are secrets."""
+        kind = type(item)
+        if kind is str:
+            text = item if item.isascii() else from_text(_SURROGATES.sub("\ufffd", item))
+            return Secret(text) if hidden else text
+        if item is None or kind is bool:
             return item
-        if isinstance(item, (int, float)):
-            return _finite(item)
-        raise ValueError(f"a flow has nothing for {type(item).__name__}")
-
-    return value(document, MAX_DEPTH, hidden)
+        if kind is int or kind is float:
+            number = normal(item)
+            if not math.isfinite(number):
+                raise ValueError("beyond what a double holds")
+            return number
+        if kind is not dict and kind is not list:
+            raise ValueError(f"a flow has nothing for {kind.__name__}")
+        if depth == 0:
+            raise ValueError("nested too deep")
+        _paid(self._budget, len(item))
+        if kind is list:
+            return Array.of([self.value(one, depth - 1, hidden) for one in item])
+        found = Array()
+        for name, one in item.items():
+            inner = hidden or (type(name) is str and name.lower() in self._secret_fields)
+            found[key(self.value(name, 0, hidden=False))] = self.value(one, depth - 1, inner)
+        return found

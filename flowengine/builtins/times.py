@@ -43,7 +43,7 @@ def executiontime(run: Run) -> float:
 
     executiontime() >= 0;  // true
     """
-    return max(0.0, run.world.monotonic() - run.started)
+    return run.world.elapsed(run.started)
 
 
 @builtin

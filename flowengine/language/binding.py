@@ -103,6 +103,8 @@ class _Adapter:
             return
         test = f"type({slot}) is not t{index}" if way.exact else ("True" if word == "elif" else None)
         self.names[f"t{index}"] = way.exact
+        if len(way.passing) > 1:
+            test, self.names[f"t{index}"] = f"type({slot}) not in t{index}", way.passing
         self.names[f"c{index}"] = self._checked(way, f"${parameter.name}")
         if test == "True":
             self._line("else:")
@@ -116,6 +118,8 @@ class _Adapter:
         self._line(f"{slot} = c{index}({slot})", depth)
         if _has_words(way):
             self._line(f"if {slot} is bad_word: return None", depth)
+        if self.conceals and (way.exact is Array or Array in way.passing) and _text_result(self.builtin.returns):
+            self._line(f"if type({slot}) is Array and holds_secret({slot}): hidden = True")
 
     def _take_rest(self, variadic: "Parameter") -> None:
         way = argument(variadic.annotation)
@@ -240,6 +244,9 @@ def holds_secret(value: Value) -> bool:
         return True
     if type(value) is not Array:
         return False
+    kinds = {*map(type, value.values()), *map(type, value)}
+    if Secret in kinds or Array not in kinds:
+        return Secret in kinds
     pending, seen = [value], {id(value)}
     while pending:
         for name, item in pending.pop().items():

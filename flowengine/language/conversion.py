@@ -46,6 +46,7 @@ class Argument:
     """How a flow's value becomes the argument of one parameter.
 
     exact: the Python type that passes untouched; `object` when every value does; None when all are converted.
+    passing: all types that pass untouched, when they are several.
     convert: the argument for any other value. Raises Mismatch or BadWord.
     says: what the parameter is, for messages: "a string".
     arrays: whether an array can be meant for it.
@@ -55,6 +56,7 @@ class Argument:
     convert: Callable[[Value], Any]
     says: str
     arrays: bool = False
+    passing: frozenset[type] = frozenset()
 
 
 def refuse(value: Value) -> Any:
@@ -183,8 +185,11 @@ def _either(inner: tuple[Any, ...]) -> Argument:
         raise BadWord if bad_word else Mismatch
 
     only = choices[0].exact if len(choices) == 1 else None
+    passing = frozenset(kind for kind in exact if kind is not None)
+    if optional:
+        passing |= {type(None)}
     says = " or ".join(dict.fromkeys([one.says for one in choices] + (["none"] if optional else [])))
-    return Argument(only, convert, says, any(one.arrays for one in choices))
+    return Argument(only, convert, says, any(one.arrays for one in choices), passing)
 
 
 def _items(inner: Any) -> Argument:

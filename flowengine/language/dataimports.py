@@ -15,7 +15,8 @@ from flowengine.language.values import Array, Value, from_bytes, from_python, fr
 
 DEEPEST = 100
 _LOADER = re.compile(r"(?:([a-z0-9]{1,10})!)?([\s\S]+)\Z")
-_JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*[\s\S]*?\*/')
+# a string, or a comment to its end or the end of the text: one pass, whatever is left open
+_JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\[\s\S])*+(?:"|\\?\Z))|//[^\n]*+|/\*(?:[^*]|\*(?!/))*+(?:\*/|\Z)')
 
 
 def load_data(one: tree.Import, loader: Loader, importer: Source) -> Value:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flowengine.language import tree
-from flowengine.language.checker import Checked
+from flowengine.language.findings import Checked
 from flowengine.language.linking import ClassInfo, FunctionInfo
+from flowengine.language.problems import Span
 from flowengine.language.scopes import Local, Predefined, Scope, Shared, Where
 from flowengine.language.thrown import LINES
 
@@ -73,6 +74,12 @@ class Emitter:
             "end_col_offset": span.end_column - 1,
         }
         return held
+
+    def span(self) -> Span:
+        """The current place, as the flow's author knows it."""
+        line, end = self.where["lineno"], self.where["end_lineno"]
+        column, end_column = self.where["col_offset"] + 1, self.where["end_col_offset"] + 1
+        return Span(self.files[line // LINES], line % LINES, column, end % LINES, end_column)
 
     # Python expressions
 

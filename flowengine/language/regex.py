@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pcre2  # type: ignore[import-untyped]  # the package has no types
 
-from flowengine.language.budget import Budget
+from flowengine.language.budget import BYTES_A_STEP, Budget
 from flowengine.language.conversion import got
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import text
@@ -153,11 +153,14 @@ class Regex:
         at = done = size = 0
         for match in self._found(run, subject):
             start, end = match.span()
-            new = self._replacement(run, match, replacement)
+            new = self._replacement(run, match, replacement, type(subject) is Secret)
             secret = secret or type(new) is Secret
             pieces += [plain[at:start], new]
-            size += start - at + len(new)
-            run.budget.grow(size)
+            more = start - at + len(new)
+            size += more
+            run.budget.spend(1 + more // BYTES_A_STEP)
+            if size > run.budget.size:
+                run.budget.grow(size)
             at, done = end, done + 1
             if done == limit:
                 break
@@ -165,9 +168,9 @@ class Regex:
         whole = "".join(pieces)
         return Secret(whole) if secret else whole
 
-    def _replacement(self, run: Running, match: Any, replacement: str | Callable[[Array], Value]) -> str:
+    def _replacement(self, run: Running, match: Any, replacement: str | Callable[[Array], Value], secret: bool) -> str:
         if not isinstance(replacement, str):
-            new = replacement(self._array(run, match, secret=False))
+            new = replacement(self._array(run, match, secret))
             if isinstance(new, (Array, type(None))):
                 raise FlowError(f"a replacement is a string, got {got(new)}")
             return text(new)

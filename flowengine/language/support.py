@@ -79,6 +79,22 @@ def traced(run: Any, span: Span, name: str, call: Callable[..., Value], *given: 
     return result
 
 
+def traced_value(run: Any, span: Span, name: str, call: Callable[..., Value]) -> Function:
+    """A builtin as a value, whose calls are reported to the run."""
+    return Function(name, lambda *given: traced(run, span, name, call, *given), origin=call)
+
+
+def invoke_traced(run: Any, span: Span, base: Value, name: str, inside: Any, *given: Value) -> Value:
+    """A method call; those of native objects are reported to the run."""
+    if type(base) is objects.Instance or not objects.is_object(base):
+        return objects.invoke(run, base, name, inside, *given)
+
+    def call(run: Any, *given: Value) -> Value:
+        return objects.invoke(run, base, name, inside, *given)
+
+    return traced(run, span, f"{base.class_name}->{name}", call, *given)
+
+
 def echo(run: Any, value: Value) -> None:
     """`echo value;`"""
     line = shown(value)
@@ -177,6 +193,7 @@ def namespace() -> dict[str, Any]:
     """The globals of a compiled flow, without its own names."""
     own = (
         no_value, set_slot, set_predefined, function_value, builtin_value, closure, call_value, call_checked, traced,
+        traced_value, invoke_traced,
         echo, grown, values, pairs, rest_of, fill, count, greater, at_least, no_arm, get_static, set_static, all_of,
         cached, barrier_enter, barrier_leave, barrier_value, matches, caught, throw, share, value_of,
         arrays.cast, arrays.read, arrays.read_path, arrays.steps, arrays.present, arrays.soft, arrays.write, arrays.put,

@@ -4,6 +4,7 @@ The real ones live in `flowengine/services`, the honest fakes in `flowengine/ser
 only through its `World` (world.py), which records what they answered.
 """
 
+import errno
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
@@ -59,6 +60,80 @@ class HTTPClient(Protocol):
     async def request(self, request: HTTPRequest) -> HTTPResponse:
         """The answer, whatever its status. Raises HTTPUnavailable."""
         ...
+
+
+class WireFailed(Exception):
+    """A connection could not be made or used. code: of errno.h, or 1 for what TLS refuses."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class WireRequest:
+    """A connection that a script asks for. address: IPv4 or IPv6 as text; source: address and port to come from."""
+
+    kind: Literal["stream", "datagram"]
+    address: str
+    port: int
+    source: tuple[str, int] | None = None
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TLSOptions:
+    """How a script's connection is encrypted.
+
+    sni: name to ask for. names: any of which the certificate must have. verify: whether its authority must be known.
+    protocols: the versions that may be spoken. ciphers: OpenSSL's list for TLS up to 1.2.
+    """
+
+    sni: str | None = None
+    names: tuple[str, ...] = ()
+    verify: bool = False
+    protocols: frozenset[str] = frozenset({"TLSv1.2", "TLSv1.3"})
+    ciphers: str | None = None
+
+
+class Wire(Protocol):
+    """One connection of a script. Each operation has its time-out in seconds and raises WireFailed."""
+
+    async def send(self, data: bytes, timeout_: float) -> int:
+        """Send bytes; how many were taken."""
+        ...
+
+    async def receive(self, most: int, timeout_: float, *, peek: bool, whole: bool) -> bytes:
+        """The next bytes, at most so many; b"" at the end."""
+        ...
+
+    async def encrypt(self, options: TLSOptions, timeout_: float) -> bytes | None:
+        """Begin TLS; the server's certificate in DER."""
+        ...
+
+    def shutdown(self, reading: bool, writing: bool) -> None:
+        """End one direction or both."""
+        ...
+
+    def close(self) -> None:
+        """End the connection."""
+        ...
+
+
+class Wires(Protocol):
+    """Connections for scripts, within [network]."""
+
+    async def connect(self, request: WireRequest) -> Wire:
+        """A connection. Raises WireFailed."""
+        ...
+
+
+class NoWires:
+    """Where scripts cannot connect anywhere."""
+
+    async def connect(self, request: WireRequest) -> Wire:
+        """Always refused."""
+        raise WireFailed(errno.EACCES, "connections are not offered here")
 
 
 class Clock(Protocol):
@@ -213,3 +288,4 @@ class Services:
     caches: Caches
     settings: Settings = field(default_factory=Settings)
     memory: Memory = field(default_factory=SharedMemory)
+    wires: Wires = field(default_factory=NoWires)

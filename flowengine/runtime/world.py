@@ -6,7 +6,7 @@ answers again, so a run can be repeated later, with a trace.
 
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from flowengine.language.values import Array, Value
 from flowengine.mail.dns import Answer, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.files import read_below
-from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services
+from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services, TLSOptions, Wire, WireRequest
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ class World:
                 self._recorded.setdefault((fact.kind, fact.question), deque()).append(fact)
         self.facts: list[Fact] = []
         self.dropped = 0
+        self._wires = 0
         """Facts beyond [limits] script_facts: counted, not kept."""
 
     # -- DNS ------------------------------------------------------------------------------------------------------
@@ -112,6 +113,10 @@ class World:
         """Seconds on a clock that never goes back."""
         return self._ask("clock", ("monotonic",), self._services.clock.monotonic)
 
+    def elapsed(self, since: float) -> float:
+        """Seconds since a moment of the clock that never goes back."""
+        return self._ask("clock", ("elapsed",), lambda: max(0.0, self._services.clock.monotonic() - since))
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass; at once when repeated."""
         if self._recorded is None:
@@ -140,6 +145,33 @@ class World:
         now = self._services.clock.now()
         question = ("count", namespace, entry, interval)
         return self._ask("rate", question, lambda: self._services.rates.count(namespace, entry, interval, now))
+
+    # -- sockets --------------------------------------------------------------------------------------------------
+
+    async def connect(self, request: WireRequest) -> "HeardWire":
+        """A connection to a server, within [network]; what it brings is recorded. Raises WireFailed."""
+        self._wires += 1
+        number = self._wires
+        opened: list[Wire] = []
+
+        async def open_wire() -> None:
+            opened.append(await self._services.wires.connect(request))
+
+        await self.heard("socket", (number, "connect", request.kind, request.address, request.port), open_wire)
+        return HeardWire(self, number, opened[0] if opened else None)
+
+    async def heard(self, kind: str, question: tuple[object, ...], answer: Callable[[], Awaitable[T]]) -> T:
+        """What an awaitable gives, or its failure, as a fact; when repeating, what the fact says."""
+        if self._recorded is not None:
+            return self._again(kind, question)  # type: ignore[no-any-return]  # the kind says what the fact holds
+        started = self._services.clock.monotonic()
+        try:
+            found = await answer()
+        except Exception as error:
+            self._keep(kind, question, error, started)
+            raise
+        self._keep(kind, question, found, started)
+        return found
 
     def file(self, name: str) -> bytes | None:
         """What a file of the script root holds; None when there is none of this name, or it is too large."""
@@ -192,6 +224,45 @@ class World:
         if isinstance(fact.answer, Exception):
             raise fact.answer
         return fact.answer
+
+
+class HeardWire:
+    """A connection whose answers are facts. The wire itself is only there the first time."""
+
+    def __init__(self, world: World, number: int, wire: Wire | None) -> None:
+        self._world, self._number, self._wire = world, number, wire
+
+    async def send(self, data: bytes, timeout_: float) -> int:
+        """Send bytes; how many were taken. Raises WireFailed. What was sent is no fact: it may hold a password."""
+        return await self._heard(("send", len(data)), lambda wire: wire.send(data, timeout_))
+
+    async def receive(self, most: int, timeout_: float, *, peek: bool = False, whole: bool = False) -> bytes:
+        """The next bytes, b"" at the end. peek: leave them there; whole: wait for `most`. Raises WireFailed."""
+        question = ("receive", most, peek, whole)
+        return await self._heard(question, lambda wire: wire.receive(most, timeout_, peek=peek, whole=whole))
+
+    async def encrypt(self, options: TLSOptions, timeout_: float) -> bytes | None:
+        """Begin TLS; the server's certificate in DER. Raises WireFailed."""
+        return await self._heard(("encrypt",), lambda wire: wire.encrypt(options, timeout_))
+
+    def shutdown(self, reading: bool, writing: bool) -> None:
+        """End one direction or both."""
+        if self._wire is not None:
+            self._wire.shutdown(reading, writing)
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._wire is not None:
+            self._wire.close()
+
+    async def _heard(self, question: tuple[object, ...], answer: Callable[[Wire], Awaitable[T]]) -> T:
+        wire = self._wire
+
+        def ask() -> Awaitable[T]:
+            assert wire is not None  # noqa: S101  # only asked when not repeating
+            return answer(wire)
+
+        return await self._world.heard("socket", (self._number, *question), ask)
 
 
 _USERINFO = re.compile(r"//[^/@]*@")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, to_text
@@ -140,7 +141,7 @@ def edit_text(edit: dict[str, str | int]) -> str:
 def call_text(call: Call) -> str:
     """A call of a trace on one line."""
     arguments = ", ".join(brief(plain(argument)) for argument in call.arguments)
-    return f"{call.span.line}: {call.name}({arguments}) → {brief(plain(call.result))}  {call.milliseconds:.1f} ms"
+    return f"{PurePath(call.span.file).name}:{call.span.line}: {call.name}({arguments}) → {brief(plain(call.result))}  {call.milliseconds:.1f} ms"
 
 
 def brief(value: object, room: int = 200) -> str:

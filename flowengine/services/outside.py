@@ -11,6 +11,7 @@ from flowengine.services.log import Silence, StructuredLog
 from flowengine.services.metrics import Metrics
 from flowengine.services.network import NetworkGuard
 from flowengine.services.rates import MemoryRates
+from flowengine.services.wires import GuardedWires
 
 
 def services_for(config: Config, *, quiet: bool = False) -> Services:
@@ -19,9 +20,10 @@ def services_for(config: Config, *, quiet: bool = False) -> Services:
     quiet: for commands that print a result of their own; nothing is logged and no key is made.
     """
     clock, metrics = SystemClock(), Metrics()
+    guard = NetworkGuard(config.network.allow, [config.api.url])
     return Services(
         dns=resolver(config, clock, metrics),
-        http=GuardedHTTP(NetworkGuard(config.network.allow, [config.api.url]), config.limits.http_in_flight, metrics),
+        http=GuardedHTTP(guard, config.limits.http_in_flight, metrics),
         clock=clock,
         random=SystemRandomness(),
         keys=open_keys(config, make=not quiet),
@@ -30,4 +32,5 @@ def services_for(config: Config, *, quiet: bool = False) -> Services:
         counters=metrics,
         caches=Caches(),
         settings=settings(config),
+        wires=GuardedWires(guard),
     )

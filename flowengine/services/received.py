@@ -1,7 +1,8 @@
 """The trace field that we put on top of every message we hand on (RFC 5321 §4.4)."""
 
 import re
-from email.utils import formatdate
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 from flowengine.runtime.visit import Connection, Transaction
 
@@ -17,7 +18,7 @@ def received(connection: Connection, transaction: Transaction, hostname: str, no
     lines = (
         f"Received: from {name}{client}",
         f"\tby {hostname} with {_protocol(connection, transaction)} id {transaction.id};",
-        f"\t{formatdate(now)}",
+        f"\t{format_datetime(datetime.fromtimestamp(now, UTC))}",
     )
     return "\r\n".join(lines).encode("ascii", "replace") + b"\r\n"
 

@@ -17,9 +17,11 @@ from flowengine.runtime.services import (
     HTTPResponse,
     HTTPUnavailable,
     Level,
+    NoWires,
     RunLimits,
     Services,
     Settings,
+    Wires,
 )
 from flowengine.runtime.world import Fact, World
 
@@ -147,7 +149,14 @@ PAGES = {
 class Standing:
     """The run. `wait` drives what waits on an event loop of its own."""
 
-    def __init__(self, *, limits: RunLimits | None = None, keys: Mapping[str, PrivateKey] | None = None, **about: Any):
+    def __init__(
+        self,
+        *,
+        limits: RunLimits | None = None,
+        keys: Mapping[str, PrivateKey] | None = None,
+        wires: Wires | None = None,
+        **about: Any,
+    ):
         limits = limits or RunLimits(script_value_size=16 << 20)
         self.settings = Settings(
             hostname="mx.example.net", limits=limits, api=APISettings(secret_fields=("rsakey",)), **about
@@ -155,7 +164,7 @@ class Standing:
         self.zone, self.web, self.clock, self.lines = Zone(ZONE), Web(PAGES), Clock(), Lines()
         self.services = Services(
             self.zone, self.web, self.clock, Chance(), KeyRing(keys or {}), Windows(), self.lines, Counts(), Caches(),
-            self.settings,
+            self.settings, wires=wires or NoWires(),
         )  # fmt: skip
         self.world = World(self.services)
         self.budget = Budget(steps=limits.script_steps, depth=limits.script_depth, size=limits.script_value_size)

@@ -137,7 +137,12 @@ def test_what_is_made_of_a_secret_is_a_secret() -> None:
     def encode(value: Value) -> str:
         return str(value)
 
+    def whole(values: Array) -> str:
+        return str(values)
+
     hidden = Secret("a-b")
+    assert type(bound(whole)(Array.of([hidden]))) is Secret
+    assert type(bound(whole)(Array.of(["x"]))) is str
     assert type(bound(upper)(hidden)) is Secret
     assert type(bound(upper)("a-b")) is str
     assert type(bound(upper, reveals=True)(hidden)) is str

@@ -30,7 +30,10 @@ def host() -> TestHost:
         ('echo length("x");', False),
         ('echo http("x");', True),
         ("$f = http;", True),
-        ('function unused() { http("x"); }', True),
+        ('function unused() { http("x"); }', False),
+        ('function used() { http("x"); } $f = used;', True),
+        ('class C { function m() { return http("x"); } }', False),
+        ('function Deliver(...$a) { http("x"); }', True),
         ("$p = Pairs([]); $p->set(1, 2);", False),
         ("$p = Pairs([]); $p->get(1);", True),
         ('class C { function m() { return http("x"); } } C()->m();', True),
@@ -47,6 +50,17 @@ def test_a_trace_names_every_builtin_call() -> None:
     assert run.calls == [
         (1, "length", ("abc",), 3),
         (2, "explode", ("-", "a-b"), Array.of(["a", "b"])),
+    ]
+
+
+def test_a_trace_names_methods_of_native_objects_and_functions_passed_on() -> None:
+    run = host()
+    program('$p = Pairs([]);\n$p->set("k", 1);\necho array_map(length, ["ab"]);', trace=True).run(run)
+    assert [(line, name) for line, name, *_ in run.calls] == [
+        (1, "Pairs"),
+        (2, "Pairs->set"),
+        (3, "length"),
+        (3, "array_map"),
     ]
 
 
@@ -136,14 +150,17 @@ def test_python_words_are_harmless_names() -> None:
     run = host()
     text = (
         "$class = 1; $None = 2; $def = 3; $__class__ = 4; $run = 5; $g = 6; $_b = 7; $t1 = 8; $self = 9;"
-        "function None_($lambda) { return $lambda; } function __import__($x) { return $x; } function flow() { return 1; }"
+        "function None_($lambda) { return $lambda; } function __import__($x) { return $x; }"
+        "function flow() { return 1; }"
         "function run() { return 2; } function add($a) { return $a; } function read() { return 3; }"
-        'echo $class . $None . $def . $__class__ . $run . $g . $_b . $t1 . $self . None_(1) . __import__("os") . flow() . run() . add(7) . read();'
-        'class object_ { $__class__ = 1; function __init__() { return "i"; } } $o = object_(); echo $o->__class__ . $o->__init__();'
+        "echo $class . $None . $def . $__class__ . $run . $g . $_b . $t1 . $self;"
+        'echo None_(1) . __import__("os") . flow() . run() . add(7) . read();'
+        'class object_ { $__class__ = 1; function __init__() { return "i"; } } $o = object_();'
+        "echo $o->__class__ . $o->__init__();"
         'echo "a"->__class__ ?? "none"; echo $o->__dict__ ?? "none"; echo "x" . ("abc"["__class__"] ?? "none");'
     )
     program(text).run(run)
-    assert run.output == ["1234567891os127" + "3", "1i", "none", "none", "xnone"]
+    assert run.output == ["123456789", "1os1273", "1i", "none", "none", "xnone"]
 
 
 @pytest.mark.parametrize("text", ['$x = "a"; echo $x->upper();', "echo length->__globals__;"])
@@ -158,7 +175,8 @@ def test_secrets_are_not_shown_anywhere() -> None:
     text = (
         'echo $saslusername; echo "u: $saslusername"; echo ["a" => $saslusername]; echo [$saslusername => 1];'
         'echo "%s" % [$saslusername]; echo $saslusername[0:3]; echo $saslusername[0]; echo $saslusername * 2;'
-        'echo explode("t", $saslusername); try { throw $saslusername; } catch ($e) { echo $e; } echo $saslusername + "x";'
+        'echo explode("t", $saslusername); try { throw $saslusername; } catch ($e) { echo $e; }'
+        'echo $saslusername + "x";'
     )
     program(text).run(run)
     assert not [line for line in run.output if "hunter" in line or "hun" in line]

@@ -14,6 +14,7 @@ from flowengine.servers.smtp import loop_factory
 from flowengine.servers.smtp.content import Content
 from flowengine.services.relay import Answer, Envelope, Pool, RelaySettings, Stage
 from flowengine.services.relay.answers import ReplyReader
+from flowengine.services.relay.connection import Connection
 from flowengine.services.relay.stuffing import stuffed
 
 LOOPS = {"asyncio": asyncio.new_event_loop}
@@ -452,3 +453,12 @@ def test_any_bytes_are_replies_or_an_error(chunks: list[bytes]) -> None:
     reader = ReplyReader()
     replies = [reply for chunk in chunks for reply in reader.feed(chunk)]
     assert all(200 <= reply.code <= 599 for reply in replies)
+
+
+def test_a_greeting_that_comes_before_anybody_waits_for_it_is_the_greeting(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        connection = Connection(RelaySettings(), lambda _: None)
+        connection.data_received(b"220 at once\r\n")
+        assert (await connection.greeting()).reply == Reply(220, "", "at once")
+
+    run(main())

@@ -29,7 +29,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._reader = ReplyReader()
         self._replies: list[Reply] = []
-        self._wanted = 0
+        self._wanted = 1  # the greeting may come before anybody waits for it
         self._waiter: asyncio.Future[None] | None = None
         self._blocked: asyncio.Future[None] | None = None
         self._deadline = 0.0
