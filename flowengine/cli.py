@@ -7,6 +7,7 @@ Errors go to stderr; with --json one document goes to stdout and nothing else.
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -56,19 +57,14 @@ def load(
     from flowengine.services.config import load as read
 
     try:
-        config = read(config_path, files=files)
+        return read(config_path, files=files).with_options(dns, api_url)
     except ConfigError as error:
-        fail(USAGE, str(error))
-        raise
-    try:
-        return config.with_options(dns, api_url)
-    except ValueError as error:
-        fail(USAGE, f"--dns: {error}")
-        raise
+        print_problems(error.problems, config=True)
+        raise SystemExit(USAGE) from None
 
 
-def print_problems(problems: Iterable["Problem"]) -> None:
-    """Problems as their author reads them: place, line, caret, hint."""
+def print_problems(problems: Iterable["Problem"], *, config: bool = False) -> None:
+    """Problems as their author reads them: place, line, caret, hint. config: they are about a configuration."""
     from flowengine.language.problems import render
 
     sources: dict[str, list[str] | None] = {}
@@ -79,7 +75,18 @@ def print_problems(problems: Iterable["Problem"]) -> None:
                 sources[name] = Path(name).read_text("utf-8", "replace").split("\n")
             except OSError:
                 sources[name] = None
-        click.echo(colour(render(problem, sources[name]), problem.severity), err=True)
+        source = None if problem.id in ("unreadable", "bad-key") else sources[name]
+        if config and source is not None and not _may_be_shown(source[problem.span.line - 1 : problem.span.line]):
+            source = None
+        click.echo(colour(render(problem, source), problem.severity), err=True)
+
+
+def _may_be_shown(lines: Sequence[str]) -> bool:
+    """Whether a line of a configuration is surely no secret: no key, no header of [api], no inside of a text."""
+    return all(
+        re.match(r"\s*(\[|[\w.-]+\s*=)", line) and not re.search(r"PRIVATE KEY|headers|\bdata\b\s*=\s*[\"']", line)
+        for line in lines
+    )
 
 
 def colour(text: str, severity: str) -> str:
@@ -104,6 +111,7 @@ def serve(config_path: Path | None) -> None:
     """
     from flowengine.language.problems import FlowProblems
     from flowengine.servers.serve import CannotServe, run_server
+    from flowengine.services.config import ConfigError
 
     config = load(config_path)
     try:
@@ -111,6 +119,9 @@ def serve(config_path: Path | None) -> None:
     except FlowProblems as error:
         print_problems(error.problems)
         raise SystemExit(NO) from None
+    except ConfigError as error:
+        print_problems(error.problems, config=True)
+        raise SystemExit(USAGE) from None
     except CannotServe as error:
         fail(error.code, str(error))
 
@@ -131,35 +142,82 @@ def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[P
         flowengine check --phase rcptto flows/recipients.hsl
     """
     from flowengine.servers.compiling import Compiler
+    from flowengine.services.config import ConfigError
+    from flowengine.services.config import load as read
+    from flowengine.services.keys import open_keys
 
-    config = load(config_path)
+    try:
+        config = read(config_path)
+    except ConfigError as error:
+        show_problems(error.problems, as_json, config=True)
+        raise SystemExit(USAGE) from None
     compiler = Compiler(config)
     if phase not in compiler.vocabulary.phases:
         fail(USAGE, f"there is no phase {phase!r}; known: {', '.join(compiler.vocabulary.phases)}")
-    problems = compiler.check_all(paths, phase) if paths else compiler.check_config()
+    if paths:
+        problems = compiler.check_all(paths, phase)
+    else:
+        problems = compiler.check_config()
+        try:
+            open_keys(config, make=False)
+        except ConfigError as error:
+            show_problems([*error.problems, *problems], as_json, config=True)
+            raise SystemExit(USAGE) from None
     if as_json:
         show({"problems": [problem.document() for problem in problems]})
     else:
         print_problems(problems)
         if not problems:
             click.echo("no problems")
-    raise SystemExit(NO if any(problem.severity == "error" for problem in problems) else GOOD)
+    raise SystemExit(code_of(problems))
+
+
+def show_problems(problems: Sequence["Problem"], as_json: bool, *, config: bool = False) -> None:
+    """Problems on stderr, and with --json also as the document of `check`."""
+    print_problems(problems, config=config)
+    if as_json:
+        show({"problems": [problem.document() for problem in problems]})
+
+
+def code_of(problems: Sequence["Problem"]) -> int:
+    """The exit code of a check: a flow that is not there is wrong usage, one with an error a no."""
+    if any(problem.id == "unreadable" for problem in problems):
+        return USAGE
+    return NO if any(problem.severity == "error" for problem in problems) else GOOD
 
 
 # -- run and verify ---------------------------------------------------------------------------------------------------
 
 
+def client_ip(context: click.Context, option: click.Parameter, value: str) -> str:
+    """The address in its usual form, "" for none."""
+    from ipaddress import ip_address
+
+    try:
+        return str(ip_address(value)) if value else ""
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no IP address", context, option) from None
+
+
+def web_address(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """An http or https address."""
+    if value is not None and not re.match(r"https?://[^/?#\s]+[^\s]*\Z", value):
+        raise click.BadParameter(f"{value!r} is no http:// or https:// address", context, option)
+    return value
+
+
 def visit_options(command: F) -> F:
     """The options that `run` and `verify` share."""
     for option in reversed([
-        click.option("--client-ip", default="", metavar="IP", help="The client's address; without it SPF is none."),
+        click.option("--client-ip", default="", metavar="IP", callback=client_ip,
+                     help="The client's address; without it SPF is none."),
         click.option("--helo", default="", metavar="NAME", help="The client's HELO name."),
         click.option("--mail-from", metavar="ADDR", help="Envelope sender, <> for none; default: Return-Path, From."),
         click.option("--rcpt-to", multiple=True, metavar="ADDR", help="A recipient, repeatable; default: To."),
         click.option("--auth-user", metavar="NAME", help="The user who authenticated."),
         click.option("--phase", default="data", show_default=True, help="The phase the flow speaks in."),
         click.option("--dns", metavar="HOST:PORT", help="Ask this server instead of [dns] servers."),
-        click.option("--api-url", metavar="URL", help="Ask this address instead of [api] url."),
+        click.option("--api-url", metavar="URL", callback=web_address, help="Ask this address instead of [api] url."),
         click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
                      help="Write the message as the first delivery would send it."),
         click.option("--trace", is_flag=True, help="Show every call of a builtin."),
@@ -197,6 +255,7 @@ def run(flow: Path, message: str, **options: Any) -> None:
     from flowengine.servers.compiling import Compiler
     from flowengine.servers.play import Visit, play
     from flowengine.servers.printing import play_document, play_text
+    from flowengine.services.config import ConfigError
     from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
@@ -207,10 +266,8 @@ def run(flow: Path, message: str, **options: Any) -> None:
     try:
         program = compiler.compile(flow, phase, trace=True)
     except FlowProblems as error:
-        print_problems(error.problems)
-        if options["as_json"]:
-            show({"problems": [problem.document() for problem in error.problems]})
-        raise SystemExit(NO) from None
+        show_problems(error.problems, options["as_json"])
+        raise SystemExit(code_of(error.problems)) from None
     received = Message(read_message(message))
     visit = Visit(
         phase=phase,
@@ -224,10 +281,16 @@ def run(flow: Path, message: str, **options: Any) -> None:
     try:
         played = asyncio.run(play(program, received, visit, services_for(config, quiet=True)))
     except MailError as error:
-        fail(USAGE, f"{message}: {error}")
+        fail(USAGE, str(error))
         raise
+    except ConfigError as error:
+        print_problems(error.problems, config=True)
+        raise SystemExit(USAGE) from None
     if options["output"] is not None and played.output is not None:
-        options["output"].write_bytes(played.output)
+        try:
+            options["output"].write_bytes(played.output)
+        except OSError as error:
+            fail(USAGE, f"{options['output']}: {error.strerror}")
     if options["as_json"]:
         show(play_document(played, options["trace"]))
     else:
@@ -248,6 +311,7 @@ def verify(message: str, **options: Any) -> None:
     from flowengine.mail.message import Message
     from flowengine.servers.play import Visit
     from flowengine.servers.verifying import verify_message, verify_text
+    from flowengine.services.config import ConfigError
     from flowengine.services.outside import services_for
 
     config = load(options["config_path"], options["dns"], options["api_url"])
@@ -261,8 +325,11 @@ def verify(message: str, **options: Any) -> None:
     try:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
-        fail(USAGE, f"{message}: {error}")
+        fail(USAGE, str(error))
         raise
+    except ConfigError as error:
+        print_problems(error.problems, config=True)
+        raise SystemExit(USAGE) from None
     if options["as_json"]:
         show(report.document())
     else:

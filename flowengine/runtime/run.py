@@ -31,24 +31,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a builtin, as a trace shows it."""
+    """One call of a builtin, for a trace. Its values may be secret and of any size; servers/printing.py shows them."""
 
     span: Span
     name: str
-    arguments: tuple[Value, ...]
-    result: Value
+    arguments: tuple[Value, ...] = field(repr=False)
+    result: Value = field(repr=False)
     milliseconds: float
-
-    def document(self) -> dict[str, object]:
-        """The call as `run --json --trace` prints it."""
-        return {
-            "file": self.span.file,
-            "line": self.span.line,
-            "call": self.name,
-            "arguments": list(self.arguments),
-            "result": self.result,
-            "ms": round(self.milliseconds, 1),
-        }
 
 
 @dataclass(frozen=True, slots=True)

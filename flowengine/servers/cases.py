@@ -9,7 +9,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
+
+from flowengine.runtime.phases import PHASES
 
 SECTION = re.compile(r"^-- ([a-z]+)(?: (.+?))? --$")
 SECTIONS = ("session", "dns", "api", "keys", "clock", "config", "message", "expect")
@@ -140,18 +144,30 @@ class _Reader:
                     number, f"words come in pairs such as: client 192.0.2.7  helo mx.example; got {line!r}"
                 )
             for word, value in zip(words[::2], words[1::2], strict=True):
-                if word not in WORDS:
-                    raise self._wrong(number, f"no word is called {word}; known: {', '.join(WORDS)}")
-                if word == "to":
-                    self.case.recipients.append(value)
-                else:
-                    self.case.session[word] = value
+                self._word(number, word, value)
+
+    def _word(self, number: int, word: str, value: str) -> None:
+        if word not in WORDS:
+            raise self._wrong(number, f"no word is called {word}; known: {', '.join(WORDS)}")
+        if word == "phase" and value not in PHASES:
+            raise self._wrong(number, f"no phase is called {value}; known: {', '.join(PHASES)}")
+        if word == "to":
+            self.case.recipients.append(value)
+        elif word == "client":
+            try:
+                self.case.session[word] = str(ip_address(value))
+            except ValueError:
+                raise self._wrong(number, f"{value} is no IP address") from None
+        else:
+            self.case.session[word] = value
 
     def dns(self) -> None:
         for number, line in self._lines():
             parts = line.split(None, 2)
             if len(parts) != 3:
                 raise self._wrong(number, "write: NAME TYPE VALUE, such as: bank.example TXT v=spf1 -all")
+            if parts[1].lower() == "mx" and not re.fullmatch(r"[0-9]{1,5} \S+|[a-z]+", parts[2]):
+                raise self._wrong(number, "write: NAME MX PREFERENCE HOST, such as: bank.example MX 10 mx.bank.example")
             self.case.dns.setdefault((parts[0].lower().rstrip("."), parts[1].lower()), []).append(parts[2])
 
     def api(self) -> None:
@@ -178,7 +194,12 @@ class _Reader:
                 self.case.keys[label] = kind or "rsa"
 
     def clock(self) -> None:
-        self.case.clock = self.section.text.strip()
+        for number, line in self._lines():
+            try:
+                datetime.fromisoformat(line)
+            except ValueError:
+                raise self._wrong(number, f"{line} is no time such as 2026-01-01T12:00:00Z") from None
+            self.case.clock = line
 
     def config(self) -> None:
         self.case.config = self.section.text

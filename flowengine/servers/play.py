@@ -4,10 +4,12 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from flowengine.language.compiler import Program
 from flowengine.mail.addresses import Path, extract, parse_path
+from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome
@@ -19,6 +21,7 @@ from flowengine.runtime.sealing import Sealer
 from flowengine.runtime.services import Services
 from flowengine.runtime.session import Session, Step
 from flowengine.runtime.visit import Client, Connection
+from flowengine.services.posting import CANNOT_SIGN
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,32 +62,37 @@ def unix_to_wire(data: bytes) -> bytes:
 
 
 def envelope(message: Message, visit: Visit) -> tuple[Path, list[Path]]:
-    """Sender and recipients of a play: as said, else from the message. Raises MailError for one that is no address."""
-    sender = visit.mail_from
-    if sender is None:
-        sender = _first(message, "return-path")
-    if sender is None:
-        sender = _first(message, "from") or ""
-    recipients = list(visit.recipients) or _addresses(message, "to") or ["postmaster"]
-    return _path(sender), [_path(one) for one in recipients]
+    """Sender and recipients of a play: as said, else what the message has of them.
+
+    Raises MailError for what was said and is no address. What the message has may be anything, and is left out then.
+    """
+    if visit.mail_from is not None:
+        sender = _said(visit.mail_from, "envelope sender")
+    else:
+        return_path = message.headers.first("return-path")
+        null = return_path is not None and return_path.unfolded.strip() == b"<>"
+        found = [] if null else [*_found(message, "return-path"), *_found(message, "from")]
+        sender = found[0] if found else Path("", "")
+    recipients = [_said(one, "recipient") for one in visit.recipients] or _found(message, "to")
+    return sender, recipients or [Path("postmaster", "")]
 
 
-def _path(address: str) -> Path:
-    return parse_path(address if address.startswith("<") else f"<{address}>")
+def _said(address: str, what: str) -> Path:
+    try:
+        path = parse_path(address if address.startswith("<") else f"<{address}>")
+    except MailError as error:
+        raise MailError(f"{what}: {error}") from None
+    if path.null and what == "recipient":
+        raise MailError("recipient: <> is nobody's address")
+    return path
 
 
-def _addresses(message: Message, name: str) -> list[str]:
-    return [address for header in message.headers.all(name) for address in extract(header.value)]
-
-
-def _first(message: Message, name: str) -> str | None:
-    header = message.headers.first(name)
-    if header is None:
-        return None
-    if name == "return-path" and header.unfolded == b"<>":
-        return ""
-    found = extract(header.value)
-    return found[0] if found else None
+def _found(message: Message, name: str) -> list[Path]:
+    found = []
+    for address in (address for header in message.headers.all(name) for address in extract(header.value)):
+        with suppress(MailError):
+            found.append(parse_path(f"<{address}>"))
+    return found
 
 
 async def play(program: Program, message: Message, visit: Visit, services: Services) -> Played:
@@ -95,7 +103,8 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
     client = Client(ip=visit.client_ip)
     session = Session(services, policy, client, _Nowhere(), Runner())
     connection = session.connection
-    connection.username, connection.mechanism = visit.user, "PLAIN" if visit.user is not None else ""
+    if visit.user is not None and visit.phase != Phase.AUTH:
+        connection.username, connection.mechanism = visit.user, "PLAIN"
 
     reply = await _now(session.connect())
     if visit.phase == Phase.CONNECT or not reply.positive:
@@ -117,10 +126,13 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
     if visit.phase == Phase.RCPTTO:
         return Played(reply, tuple(session.results))
     outcome = await session.judge(message)
-    output = None
-    first = next((kept for kept in outcome.kept if isinstance(kept, Deliver)), None)
-    if first is not None:
-        output = (await Sealer(services.clock.now()).seal(first)).render()
+    sealer = Sealer(services.clock.now())
+    try:
+        leaving = [(kept, await sealer.seal(kept)) for kept in outcome.kept]
+    except MailError as error:
+        runs = (replace(run, unsigned=(*run.unsigned, str(error))) for run in outcome.runs)
+        return Played(CANNOT_SIGN, tuple(runs), outcome)
+    output = next((sealed.render() for kept, sealed in leaving if isinstance(kept, Deliver)), None)
     return Played(outcome.reply, outcome.runs, outcome, output)
 
 

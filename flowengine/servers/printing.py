@@ -1,30 +1,41 @@
 """How a play looks: as text for people and case files, and as the documents of `--json`."""
 
+import math
 import re
 from collections.abc import Iterator
+from itertools import count
 
 from flowengine.language.texts import shown
-from flowengine.language.values import Array, Function, Secret, Value, to_text
+from flowengine.language.values import Array, Function, Secret, Value, number_text, to_text
 from flowengine.mail.dkim import Seal
 from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.run import Call, RunResult
 from flowengine.servers.play import Played
 
-DEEP = 20
+DEEP, MANY = 20, 10_000
+"""What is shown of one value: levels of arrays, and items in all of them."""
 
 
-def plain(value: Value, depth: int = DEEP) -> object:
+def plain(value: Value) -> object:
     """A flow's value as JSON has it: strings as text, lists as lists, secrets as type and fingerprint."""
+    return _plain(value, DEEP, count(MANY, -1))
+
+
+def _plain(value: Value, depth: int, left: Iterator[int]) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return number_text(value)  # JSON has no word for it
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, (Secret, str)):
         return to_text(shown(value))
     if isinstance(value, Array):
-        if depth == 0:
+        if depth == 0 or next(left) <= 0:  # an array can hold one array many times, and so on inside
             return "…"
         if value.is_list():
-            return [plain(item, depth - 1) for item in value.values()]
-        return {str(plain(key, 0)): plain(item, depth - 1) for key, item in value.items()}
+            return [_plain(item, depth - 1, left) for item in value.values() if next(left) > 0]
+        return {
+            str(_plain(key, 0, left)): _plain(item, depth - 1, left) for key, item in value.items() if next(left) > 0
+        }
     if isinstance(value, Function):
         return f"function {value.name}"
     return f"object {getattr(value, 'class_name', type(value).__name__)}"
