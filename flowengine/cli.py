@@ -145,6 +145,7 @@ def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[P
     from flowengine.services.config import ConfigError
     from flowengine.services.config import load as read
     from flowengine.services.keys import open_keys
+    from flowengine.services.users_file import read_users
 
     try:
         config = read(config_path)
@@ -160,6 +161,8 @@ def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[P
         problems = compiler.check_config()
         try:
             open_keys(config, make=False)
+            for path in {one.users for one in config.listeners.values() if one.users and one.users.exists()}:
+                read_users(path)
         except ConfigError as error:
             show_problems([*error.problems, *problems], as_json, config=True)
             raise SystemExit(USAGE) from None
