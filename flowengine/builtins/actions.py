@@ -52,7 +52,10 @@ def _refusal(
     run: Run, action: type[Reject] | type[Defer], reason: str | Sequence[str], disconnect: bool, codes: Codes | None
 ) -> Action:
     plain = _codes(codes)
-    return action(reply=run.speak(action, reason, plain, disconnect), reason=_text(reason), reply_codes=plain)
+    reply = run.speak(action, reason, plain, disconnect)
+    if reply.positive:  # the client would take a lost message for delivered, a wrong password for right
+        raise FlowError(f"reply_codes: {action.__name__} cannot answer {reply.code}; Delete() drops in silence")
+    return action(reply=reply, reason=_text(reason), reply_codes=plain)
 
 
 def _text(reason: str | Sequence[str]) -> str:

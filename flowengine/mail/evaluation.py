@@ -108,7 +108,8 @@ class Evaluation:
 
     def _word(self, place: int) -> Callable[[], Awaitable[str]]:
         async def word() -> str:
-            return (await self.dkim())[place].result
+            results = await self.dkim()
+            return results[place].result if place < len(results) else "policy"  # more than are even looked at
 
         return word
 
