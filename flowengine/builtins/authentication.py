@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Literal
 
+from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
@@ -47,7 +49,7 @@ async def scan_dmarc(
     """
     sender = run.transaction.sender.address if domain is None else f"postmaster@{to_text(domain)}" if domain else ""
     client, name = (
-        run.transaction.ip if ip is None else to_text(ip),
+        run.transaction.ip if ip is None else client_address(ip),
         run.transaction.helo if helo is None else to_text(helo),
     )
     verdict = await evaluation(run).dmarc(client, name, sender)
@@ -234,14 +236,16 @@ async def spf_score(run: Run, ip: str, helo: str, domain: str, *, extended_resul
         spf("192.0.2.7", "mx.example.org", "example.org");  // 0
     """
     found = await _spf(run, ip, helo, domain)
-    return Array({"result": found.result}) if extended_result else _SCORES.get(found.result, 50)
+    word = found.result if found is not None else "invalid"
+    return Array({"result": word}) if extended_result else _SCORES.get(word, 50)
 
 
 @builtin
 async def spf_query(
     run: Run, ip: str, helo: str, domain: str, *, timeout: float = 20.0, servers: Sequence[str] = ()
 ) -> Array:
-    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror or permerror.
+    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror, permerror; invalid for an ip that is
+    no address.
 
     domain: the envelope sender or its domain; "" asks for the HELO name. timeout: seconds for all of it.
 
@@ -256,14 +260,23 @@ async def spf_query(
             found = await _spf(run, ip, helo, domain)
     except TimeoutError:
         return Array({"result": "temperror"})
+    if found is None:
+        return Array({"result": "invalid"})
     about = Array({"result": found.result})
     if found.explanation:
         about["explanation"] = from_text(found.explanation)
     return about
 
 
-async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult:
+async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult | None:
+    """SPF, or None for a client whose address is none. One that is not known ("") has no SPF."""
     sender = to_text(domain)
     if sender and "@" not in sender:
         sender = f"postmaster@{sender}"
+    if not ip:
+        return spf.SPFResult("none", "", "mailfrom" if sender else "helo", "the client's address is not known")
+    try:
+        ip_address(to_text(ip))
+    except ValueError:
+        return None
     return await spf.check(to_text(ip), to_text(helo), sender, run.world, receiver=run.settings.hostname, now=run.now())

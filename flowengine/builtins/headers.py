@@ -2,6 +2,7 @@
 
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
+from flowengine.language.texts import shown
 from flowengine.language.values import from_bytes, from_text, to_bytes
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceField
 from flowengine.mail.encoded_words import written
@@ -74,7 +75,7 @@ def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 
     PrependHeader("Subject", "[list] ");  // 1
     """
-    return _extend(run, name, value, "", refold)
+    return _extend(run, name, shown(value), "", refold)
 
 
 @builtin(Phase.DATA, name="AppendHeader")
@@ -83,7 +84,7 @@ def append_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 
     AppendHeader("Subject", " (external)");  // 1
     """
-    return _extend(run, name, "", value, refold)
+    return _extend(run, name, "", shown(value), refold)
 
 
 def _extend(run: Run, name: str, before: str, after: str, refold: bool) -> int:
@@ -131,10 +132,10 @@ def _edit(run: Run, edits: list[Edit]) -> None:
 
 
 def _name(name: str) -> str:
-    return to_bytes(name).decode("utf-8", "surrogateescape")
+    return to_bytes(shown(name)).decode("utf-8", "surrogateescape")
 
 
 def _value(name: str, value: str, refold: bool) -> str:
-    """A flow's value as field text. A line break that a flow put in is a fold, never a new field."""
-    text = to_bytes(value).decode("utf-8", "surrogateescape")
+    """A flow's value as field text, secrets hidden. A line break that a flow put in is a fold, never a new field."""
+    name, text = _name(name), to_bytes(shown(value)).decode("utf-8", "surrogateescape")
     return written(name, text, columns=COLUMNS) if refold else written(name, text, encoded=False, columns=None)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from flowengine.language.functions import builtin
+from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
 from flowengine.mail.errors import MailError
@@ -67,27 +68,28 @@ async def dkim_sign(
         DKIMSign("s1", "example.net", "pki:example");  // true
         DKIMSign("s1", "example.net", "pki:absent");   // false
     """
-    name = to_text(domain)
+    name = _said(domain)
     try:
         if body_length is not None:
             raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
         private_key = await _key(run, key, named=id)
         seal = dkim.Seal(
-            selector=to_text(selector),
+            selector=_said(selector),
             domain=name,
             key=private_key,
             algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
             header_canonicalization=canonicalization_header,
             body_canonicalization=canonicalization_body,
-            headers=None if headers is None else tuple(map(to_text, headers)),
-            additional_headers=tuple(map(to_text, additional_headers)),
-            oversign_headers=None if oversign_headers is None else tuple(map(to_text, oversign_headers)),
-            identity=None if identity is None else to_text(identity),
+            headers=None if headers is None else tuple(map(_said, headers)),
+            additional_headers=tuple(map(_said, additional_headers)),
+            oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
+            identity=None if identity is None else _said(identity),
             timestamp=timestamp,
             expiration=expiration,
             expiration_relative=expiration_relative,
             arc=_instance(run, arc),
         )
+        _in_time(seal, run.now())
     except MailError as error:
         _unsigned(run, name, str(error))
         return False
@@ -103,10 +105,23 @@ async def dkim_sign(
     return True
 
 
+def _said(text: str) -> str:
+    """A text of the flow as it may stand in a signature and in the log; not a key that took the place of a name."""
+    return to_text(shown(text))
+
+
+def _in_time(seal: dkim.Seal, now: float) -> None:
+    """Raises MailError for a signature that would be void when it is made, which the flow should hear at once."""
+    start = now if isinstance(seal.timestamp, bool) else seal.timestamp
+    relative = seal.expiration_relative
+    if (relative is not None and relative <= 0) or (seal.expiration is not None and seal.expiration <= start):
+        raise MailError("the signature would expire before it is made (RFC 6376 §3.5)")
+
+
 async def _key(run: Run, key: str, named: bool) -> PrivateKey:
     """The key a flow means. Raises MailError, which never quotes the text."""
     if named or key.startswith("pki:"):
-        name = to_text(key).removeprefix("pki:")
+        name = _said(key).removeprefix("pki:")
         found = run.world.key(name)
         if found is None:
             raise MailError(f"there is no key pki:{name}; add [pki.{name}] to the configuration")

@@ -1,7 +1,13 @@
 """The verdict log: one structured line a transaction, and the counters behind "nothing leaves unsigned in silence"."""
 
+from contextlib import suppress
+
 from flowengine.language.texts import shown
 from flowengine.language.values import to_text
+from flowengine.mail.dkim import parse_signature
+from flowengine.mail.edits import InsertField, make_field
+from flowengine.mail.errors import MailError
+from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.run import RunResult
@@ -47,11 +53,12 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
 def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
     """For each delivery that was carried out: signed for which domains, or why not."""
     verdicts: list[dict[str, object]] = []
+    kept = set(map(id, outcome.kept))
     for run in outcome.runs:
         for action in run.actions:
-            if not isinstance(action, Deliver) or action not in outcome.kept:
+            if not isinstance(action, Deliver) or id(action) not in kept:
                 continue
-            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals]
+            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals] + _own_signatures(action.message)
             if domains:
                 verdicts.append({"recipient": action.recipient, "verdict": "signed", "domains": domains})
             else:
@@ -59,6 +66,17 @@ def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
                 verdict = "failed" if run.unsigned else "unsigned"
                 verdicts.append({"recipient": action.recipient, "verdict": verdict, "reason": reason})
     return verdicts
+
+
+def _own_signatures(message: Message) -> list[str]:
+    """The signatures that a flow put on the message itself, with `return_header`."""
+    found: list[str] = []
+    for edit in message.edits:
+        if isinstance(edit, InsertField) and edit.name.lower() == "dkim-signature":
+            with suppress(MailError):
+                signature = parse_signature(make_field(edit.name, edit.value))
+                found.append(f"{signature.domain}/{signature.selector}")
+    return found
 
 
 def _actions(run: RunResult) -> str:

@@ -74,6 +74,8 @@ class Session:
         """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
         self.reset()
         self.connection.helo, self.connection.helo_verb = host, verb
+        if self._visit is not None:
+            self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
@@ -91,9 +93,11 @@ class Session:
             }
             reply = self._ask(Phase.AUTH, arguments)
             reply = reply if isinstance(reply, Reply) else await reply
-            accepted = self.results[-1].verdict
-            if isinstance(accepted, Accept):
-                username = str(accepted.changes.get("username", username))
+            verdict = self.results[-1].verdict
+            if isinstance(verdict, Accept):
+                username = str(verdict.changes.get("username", username))
+            elif reply.positive:  # a refusal with the code of a success lets nobody in
+                reply = row.reply(Reject)
         elif self.policy.users is not None:
             known = await self.policy.users.verify(username, password, self.connection.client.ip)
             if known is None:
