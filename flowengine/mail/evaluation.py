@@ -126,8 +126,7 @@ class Evaluation:
         found += map(of_signature, signatures) if signatures else [MethodResult("dkim", "none")]
         found.append(_dmarc_result(await self.dmarc(ip, helo, sender)))
         if self.message.headers.places("arc-seal"):
-            chain = await self.arc()
-            found.append(MethodResult("arc", chain.status, chain.reason))
+            found.append((await self.arc()).result())
         return found
 
     def summary(self) -> dict[str, object]:
