@@ -17,7 +17,7 @@ from flowengine.runtime.phases import Phase
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.run import RunResult
 from flowengine.runtime.runner import Runner
-from flowengine.runtime.sealing import Sealer
+from flowengine.runtime.sealing import CANNOT_SIGN, Sealer
 from flowengine.runtime.services import Services
 from flowengine.runtime.session import Session, Step
 from flowengine.runtime.visit import Client, Connection
