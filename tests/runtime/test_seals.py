@@ -182,7 +182,8 @@ def test_dkimsign_tells_the_truth_at_once(arguments):
 @pytest.mark.parametrize(
     "options",
     [
-        '"algorithm" => "ed25519-sha256"', '"headers" => ["subject"], "oversign_headers" => []', '"identity" => "@other.example"',
+        '"algorithm" => "ed25519-sha256"', '"headers" => ["subject"], "oversign_headers" => []',
+        '"identity" => "@other.example"',
         '"expiration" => 5', '"expiration_relative" => 0', '"timestamp" => 100, "expiration" => 100', '"arc" => 51',
         '"headers" => ["a b"]', '"body_length" => 0', '"body_length" => 100',
     ],
