@@ -282,10 +282,10 @@ def run(flow: Path, message: str, **options: Any) -> None:
         user=options["auth_user"],
         transport=compiler.only_transport() if config.path is not None else None,
     )
-    services = services_for(config, quiet=True)
-    if config.path is None:  # a play without a configuration: any transport and quarantine will do
-        services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
     try:
+        services = services_for(config, quiet=True)
+        if config.path is None:  # a play without a configuration: any transport and quarantine will do
+            services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
         played = asyncio.run(play(program, received, visit, services))
     except MailError as error:
         fail(USAGE, str(error))
