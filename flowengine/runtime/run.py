@@ -15,10 +15,9 @@ from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
 from flowengine.language.texts import shown
 from flowengine.language.values import Value
-from flowengine.mail.dkim import Seal
 from flowengine.mail.edits import Edit
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Action, Defer, Deliver, Done, Kept, Quarantine
+from flowengine.runtime.actions import Action, AnySeal, Defer, Deliver, Done, Kept, Quarantine
 from flowengine.runtime.phases import PHASES, PhaseRow
 from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
@@ -99,7 +98,7 @@ class Run:
         self.arguments: Mapping[str, Value] = arguments or {}
         self.variables: object = self.row.variables(self)
         self.actions: list[Action] = []
-        self.seals: tuple[Seal, ...] = ()
+        self.seals: tuple[AnySeal, ...] = ()
         self.metadata: dict[str, str] = dict(transaction.metadata)
         self.notes = Notes()
         limits = self.settings.limits
@@ -179,7 +178,7 @@ class Run:
         """Change the message as it will leave for this recipient."""
         self.message = self.mail.edit(*edits)
 
-    def seal(self, seal: Seal) -> None:
+    def seal(self, seal: AnySeal) -> None:
         """Have the message signed when it leaves. The same seal asked for twice is set once."""
         if seal not in self.seals:
             self.seals = (*self.seals, seal)
