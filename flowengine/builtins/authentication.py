@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
+from ipaddress import ip_address
+from typing import Literal, get_args
 
+from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
@@ -13,7 +15,7 @@ from flowengine.mail.authentication_results import write
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType, Resolver
 from flowengine.mail.edits import DeleteField, InsertField
 from flowengine.mail.errors import MailError
-from flowengine.mail.evaluation import Evaluation
+from flowengine.mail.evaluation import Evaluation, Method
 from flowengine.mail.results_reader import forged
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
@@ -32,12 +34,21 @@ def evaluation(run: Run) -> Evaluation:
 
 @builtin(*MESSAGE, name="ScanDMARC")
 async def scan_dmarc(
-    run: Run, *, ip: str | None = None, helo: str | None = None, domain: str | None = None
+    run: Run,
+    *,
+    ip: str | None = None,
+    helo: str | None = None,
+    domain: str | None = None,
+    trusted_sealers: Sequence[str] = (),
 ) -> str | Array:
     """What the From domain's DMARC policy says of the message (RFC 9989; RFC 7489 by configuration).
 
     ip, helo, domain: other values than the transaction's for the client's address, HELO name and the envelope
         sender's domain.
+    trusted_sealers: domains whose ARC seals are believed: a failure is "pass" when the chain passes, its newest seal is
+        theirs, and they saw dmarc=pass (RFC 8617 §7.2.1). The log says so with the reason.
+
+    What was asked goes to the log once a message, with the line that `opendmarc-halonlog` reads.
 
     Returns [From domain => word]: pass; policy_absent; none, quarantine or reject when the message failed and that is
     the domain's policy; temperror when the policy or something it hangs on cannot be reached now. The text "permerror"
@@ -47,14 +58,16 @@ async def scan_dmarc(
     """
     sender = run.transaction.sender.address if domain is None else f"postmaster@{to_text(domain)}" if domain else ""
     client, name = (
-        run.transaction.ip if ip is None else to_text(ip),
+        run.transaction.ip if ip is None else client_address(ip),
         run.transaction.helo if helo is None else to_text(helo),
     )
     verdict = await evaluation(run).dmarc(client, name, sender)
     if isinstance(verdict, FromRefused):
-        run.world.log("info", "dmarc", id=run.message_id, result="permerror", reason=str(verdict))
         return "permerror"
-    return Array({from_text(verdict.domain): dmarc.scan_word(verdict)})
+    trusted = {names.to_ascii(to_text(one)) or to_text(one).lower() for one in trusted_sealers}
+    vouched = await evaluation(run).vouched(verdict, trusted) if trusted else None
+    word = dmarc.scan_word(verdict) if vouched is None else vouched.status
+    return Array({from_text(verdict.domain): word})
 
 
 @builtin(*MESSAGE, name="FromDomain")
@@ -70,11 +83,14 @@ def from_domain(run: Run) -> str | None:
 
 
 @builtin(Phase.DATA, name="AddAuthenticationResults")
-async def add_authentication_results(run: Run, *, hostname: str | None = None) -> str:
+async def add_authentication_results(
+    run: Run, *, hostname: str | None = None, methods: Sequence[Literal["spf", "dkim", "dmarc", "arc"]] | None = None
+) -> str:
     """Put an Authentication-Results field (RFC 8601) with SPF, DKIM, DMARC and ARC on top of the message, and take out
     every field that claims to be ours.
 
     hostname: the authserv-id; default: `hostname` of the configuration.
+    methods: only these; [] asks nothing, and says that nothing was checked.
 
     Returns the value of the field.
 
@@ -82,7 +98,8 @@ async def add_authentication_results(run: Run, *, hostname: str | None = None) -
     """
     name = run.settings.hostname if hostname is None else to_text(hostname)
     transaction = run.transaction
-    results = await evaluation(run).results(transaction.ip, transaction.helo, transaction.sender.address)
+    envelope = (transaction.ip, transaction.helo, transaction.sender.address)
+    results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
     places = [place for place, field in enumerate(run.mail.fields) if forged(field, name)]
     try:
         value = write(name, results)
@@ -234,14 +251,16 @@ async def spf_score(run: Run, ip: str, helo: str, domain: str, *, extended_resul
         spf("192.0.2.7", "mx.example.org", "example.org");  // 0
     """
     found = await _spf(run, ip, helo, domain)
-    return Array({"result": found.result}) if extended_result else _SCORES.get(found.result, 50)
+    word = found.result if found is not None else "invalid"
+    return Array({"result": word}) if extended_result else _SCORES.get(word, 50)
 
 
 @builtin
 async def spf_query(
     run: Run, ip: str, helo: str, domain: str, *, timeout: float = 20.0, servers: Sequence[str] = ()
 ) -> Array:
-    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror or permerror.
+    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror, permerror; invalid for an ip that is
+    no address.
 
     domain: the envelope sender or its domain; "" asks for the HELO name. timeout: seconds for all of it.
 
@@ -256,14 +275,23 @@ async def spf_query(
             found = await _spf(run, ip, helo, domain)
     except TimeoutError:
         return Array({"result": "temperror"})
+    if found is None:
+        return Array({"result": "invalid"})
     about = Array({"result": found.result})
     if found.explanation:
         about["explanation"] = from_text(found.explanation)
     return about
 
 
-async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult:
+async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult | None:
+    """SPF, or None for a client whose address is none. One that is not known ("") has no SPF."""
     sender = to_text(domain)
     if sender and "@" not in sender:
         sender = f"postmaster@{sender}"
+    if not ip:
+        return spf.SPFResult("none", "", "mailfrom" if sender else "helo", "the client's address is not known")
+    try:
+        ip_address(to_text(ip))
+    except ValueError:
+        return None
     return await spf.check(to_text(ip), to_text(helo), sender, run.world, receiver=run.settings.hostname, now=run.now())

@@ -1,4 +1,4 @@
-"""Signing what leaves: DKIM seals, asked for now, set at commit.
+"""Signing what leaves: DKIM and ARC seals, asked for now, set at commit.
 
 `DKIMSign` tells the truth at once about key and options; a signature that fails at commit defers, so a message that
 was meant to be signed never leaves unsigned in silence.
@@ -8,9 +8,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Literal
 
+from flowengine.builtins.authentication import evaluation
 from flowengine.language.functions import builtin
+from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
+from flowengine.mail.arc_seal import ArcSeal
+from flowengine.mail.authentication_results import write
+from flowengine.mail.edits import make_field
 from flowengine.mail.errors import MailError
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.keys import PrivateKey
@@ -67,27 +72,28 @@ async def dkim_sign(
         DKIMSign("s1", "example.net", "pki:example");  // true
         DKIMSign("s1", "example.net", "pki:absent");   // false
     """
-    name = to_text(domain)
+    name = _said(domain)
     try:
         if body_length is not None:
             raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
         private_key = await _key(run, key, named=id)
         seal = dkim.Seal(
-            selector=to_text(selector),
+            selector=_said(selector),
             domain=name,
             key=private_key,
             algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
             header_canonicalization=canonicalization_header,
             body_canonicalization=canonicalization_body,
-            headers=None if headers is None else tuple(map(to_text, headers)),
-            additional_headers=tuple(map(to_text, additional_headers)),
-            oversign_headers=None if oversign_headers is None else tuple(map(to_text, oversign_headers)),
-            identity=None if identity is None else to_text(identity),
+            headers=None if headers is None else tuple(map(_said, headers)),
+            additional_headers=tuple(map(_said, additional_headers)),
+            oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
+            identity=None if identity is None else _said(identity),
             timestamp=timestamp,
             expiration=expiration,
             expiration_relative=expiration_relative,
             arc=_instance(run, arc),
         )
+        _in_time(seal, run.now())
     except MailError as error:
         _unsigned(run, name, str(error))
         return False
@@ -103,10 +109,79 @@ async def dkim_sign(
     return True
 
 
+def _said(text: str) -> str:
+    """A text of the flow as it may stand in a signature and in the log; not a key that took the place of a name."""
+    return to_text(shown(text))
+
+
+def _in_time(seal: dkim.Seal, now: float) -> None:
+    """Raises MailError for a signature that would be void when it is made, which the flow should hear at once."""
+    start = now if isinstance(seal.timestamp, bool) else seal.timestamp
+    relative = seal.expiration_relative
+    if (relative is not None and relative <= 0) or (seal.expiration is not None and seal.expiration <= start):
+        raise MailError("the signature would expire before it is made (RFC 6376 §3.5)")
+
+
+@builtin(Phase.DATA, name="ARCSeal", reveals=True)
+async def arc_seal(
+    run: Run,
+    selector: str,
+    domain: str,
+    key: str,
+    *,
+    hostname: str | None = None,
+    results: str | None = None,
+    headers: Sequence[str] | None = None,
+    additional_headers: Sequence[str] = (),
+    oversign_headers: Sequence[str] | None = None,
+    id: bool = False,  # noqa: A002  # the language's own name
+) -> bool:
+    """Seal the message with ARC (RFC 8617) when it leaves, above all DKIM signatures: what we found out when it came
+    travels on, even if whoever comes next can no longer verify it. For what is forwarded or sent to lists.
+
+    selector, domain, key: as for `DKIMSign`.
+    hostname: the authserv-id of the results; default: `hostname` of the configuration.
+    results: other results than SPF, DKIM, DMARC and ARC of this message, as the value of an Authentication-Results
+        field.
+    headers, additional_headers, oversign_headers: what the message signature covers, as for `DKIMSign`.
+    id: `key` is the name of a configuration key.
+
+    Returns true when the message will leave sealed, false when it cannot be: no such key; or a chain that has failed
+    before, is full, or cannot be judged now. The reason is in the log.
+
+        ARCSeal("s1", "example.net", "pki:example");  // true
+        ARCSeal("s1", "example.net", "pki:absent");   // false
+    """
+    found, transaction = evaluation(run), run.transaction
+    try:
+        seal = dkim.Seal(
+            selector=_said(selector),
+            domain=_said(domain),
+            key=await _key(run, key, named=id),
+            headers=None if headers is None else tuple(map(_said, headers)),
+            additional_headers=tuple(map(_said, additional_headers)),
+            oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
+            arc=1,
+        )
+        told = None if results is None else _said(results)
+        if told is None:
+            name = run.settings.hostname if hostname is None else _said(hostname)
+            told = write(name, await found.results(transaction.ip, transaction.helo, transaction.sender.address))
+        make_field("ARC-Authentication-Results", f"i=1; {told}")
+        one = ArcSeal(seal, await found.arc(), told)
+        if any(isinstance(other, ArcSeal) and other != one for other in run.seals):
+            raise MailError("the message gets one ARC set, and another was asked for before")
+        run.seal(one)
+    except MailError as error:
+        run.world.log("warning", "unsealed", id=run.message_id, domain=_said(domain), reason=str(error))
+        return False
+    return True
+
+
 async def _key(run: Run, key: str, named: bool) -> PrivateKey:
     """The key a flow means. Raises MailError, which never quotes the text."""
     if named or key.startswith("pki:"):
-        name = to_text(key).removeprefix("pki:")
+        name = _said(key).removeprefix("pki:")
         found = run.world.key(name)
         if found is None:
             raise MailError(f"there is no key pki:{name}; add [pki.{name}] to the configuration")

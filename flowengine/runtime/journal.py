@@ -1,7 +1,13 @@
 """The verdict log: one structured line a transaction, and the counters behind "nothing leaves unsigned in silence"."""
 
+from contextlib import suppress
+
 from flowengine.language.texts import shown
 from flowengine.language.values import to_text
+from flowengine.mail.dkim import Seal, parse_signature
+from flowengine.mail.edits import InsertField, make_field
+from flowengine.mail.errors import MailError
+from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.run import RunResult
@@ -15,10 +21,15 @@ SHOWN = 50
 def record(services: Services, connection: Connection, outcome: Outcome, reply: Reply) -> None:
     """Write the line of a finished transaction and count it."""
     transaction = outcome.transaction
-    signing = signing_verdicts(outcome) if reply.positive else []
+    carried_out = reply.code // 100 == outcome.reply.code // 100  # a refusal can carry out deliveries: mixed_verdicts
+    signing = signing_verdicts(outcome) if carried_out else []
     for one in signing:
         services.counters.increment("signing_verdicts", verdict=str(one["verdict"]), listener=connection.listener)
     services.counters.increment("verdicts", verdict=outcome.verdict or "Refused", listener=connection.listener)
+    evaluation = transaction.evaluation
+    about = evaluation.dmarc_event(transaction.id, transaction.started) if evaluation is not None else None
+    if about is not None:
+        services.log.event("info", "dmarc", id=transaction.id, **about)
     seconds = services.clock.now() - transaction.started
     services.log.event(
         "info" if reply.positive else "notice",
@@ -37,7 +48,7 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
         reply=str(reply),
         actions=[_actions(run) for run in outcome.runs[:SHOWN]],
         errors=[to_text(shown(str(run.error))) for run in outcome.runs if run.error is not None][:SHOWN],
-        results=transaction.evaluation.summary() if transaction.evaluation is not None else {},
+        results=evaluation.summary() if evaluation is not None else {},
         signing=signing[:SHOWN],
         facts=len(transaction.world.facts) + transaction.world.dropped,
         seconds=round(seconds, 4),
@@ -47,11 +58,13 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
 def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
     """For each delivery that was carried out: signed for which domains, or why not."""
     verdicts: list[dict[str, object]] = []
+    kept = set(map(id, outcome.kept))
     for run in outcome.runs:
         for action in run.actions:
-            if not isinstance(action, Deliver) or action not in outcome.kept:
+            if not isinstance(action, Deliver) or id(action) not in kept:
                 continue
-            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals]
+            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals if isinstance(seal, Seal)]
+            domains += _own_signatures(action.message)
             if domains:
                 verdicts.append({"recipient": action.recipient, "verdict": "signed", "domains": domains})
             else:
@@ -59,6 +72,17 @@ def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
                 verdict = "failed" if run.unsigned else "unsigned"
                 verdicts.append({"recipient": action.recipient, "verdict": verdict, "reason": reason})
     return verdicts
+
+
+def _own_signatures(message: Message) -> list[str]:
+    """The signatures that a flow put on the message itself, with `return_header`."""
+    found: list[str] = []
+    for edit in message.edits:
+        if isinstance(edit, InsertField) and edit.name.lower() == "dkim-signature":
+            with suppress(MailError):
+                signature = parse_signature(make_field(edit.name, edit.value))
+                found.append(f"{signature.domain}/{signature.selector}")
+    return found
 
 
 def _actions(run: RunResult) -> str:

@@ -8,8 +8,8 @@ from pathlib import PurePath
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, number_text, to_text
-from flowengine.mail.dkim import Seal
-from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
+from flowengine.mail.arc_seal import ArcSeal
+from flowengine.runtime.actions import Action, AnySeal, Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.run import Call, RunResult
 from flowengine.servers.play import Played
 
@@ -105,20 +105,20 @@ def run_lines(run: RunResult) -> Iterator[str]:
     for edit in run.edits:
         yield edit_text(edit.describe())
     for action in run.actions:
-        yield action_text(action)
+        yield action_text(action, run.recipient)
     if run.error is not None:
         yield f"error  {to_text(shown(str(run.error)))}"
     for reason in run.unsigned:
         yield f"unsigned  {reason}"
 
 
-def action_text(action: Action) -> str:
+def action_text(action: Action, recipient: str | None) -> str:
     """An action with what it says: the reply for a refusal, the way out and the signatures for a delivery."""
     words = [action.name]
     if isinstance(action, Quarantine):
         words.append(action.id)
     if isinstance(action, Kept):
-        words += [f"to {action.recipient}"] if action.metadata or not action.done else []
+        words += [f"to {action.recipient}"] if action.recipient != recipient or not action.done else []
         words += [f"by {action.transportid}"] if action.transportid else []
         words += [f"{name}={value}" for name, value in action.metadata.items()]
     if isinstance(action, Deliver):
@@ -131,8 +131,10 @@ def action_text(action: Action) -> str:
     return "  ".join(words)
 
 
-def signed_text(seal: Seal) -> str:
+def signed_text(seal: AnySeal) -> str:
     """A signature to be made, without its key."""
+    if isinstance(seal, ArcSeal):
+        return f"sealed i={seal.instance} cv={seal.chain.status} d={seal.domain} s={seal.selector}"
     return f"signed {seal.algorithm} d={seal.domain} s={seal.selector}"
 
 
