@@ -23,8 +23,9 @@ _NULS = re.compile(rb"\0++")
 class Content:
     """Reads one message. `feed` until it says where the end is; then `pieces`.
 
-    size: octets so far, dot-stuffing undone, kept or not. normalize: each CR or LF that stands alone becomes a CRLF. bare: a CR or LF stood alone. hidden_end: a line of one dot
-    and NULs. Pieces are dropped as soon as it is clear that the message will be refused; reading goes on.
+    normalize: each CR or LF that stands alone becomes a CRLF. size: octets so far, dot-stuffing undone, kept or not.
+    bare: a CR or LF stood alone. Pieces are dropped as soon as it is clear that the message will be refused; reading
+    goes on.
     """
 
     __slots__ = (
