@@ -7,6 +7,10 @@ READY := $(VENV)/.ready
 .PHONY: run demo test check interop bench venv lock clean
 
 run: venv ## start the server on the embedded default
+	@echo 'Inbound on 127.0.0.1:2525, submission on 127.0.0.1:2587; mail is kept in var/sink. When it says ready, try:'
+	@echo '  swaks --server 127.0.0.1:2525 --from a@example.org --to b@example.net; ls var/sink'
+	@echo '  $(BIN)/flowengine run flows/inbound.hsl docs/tour/mail.eml --client-ip 192.0.2.7 --trace'
+	@echo 'README.md has the tour. Ctrl-C drains and ends.'
 	@$(BIN)/flowengine serve
 
 demo: venv ## the tour in half a minute: genuine, forged, signed

@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.engine_config import Scenario, Setting, write
 from benchmarks.fixtures import DOMAIN, SELECTOR, SIZES, key, plain, signed, zone
 from benchmarks.load import Load, load
-from benchmarks.processes import cpu_seconds, peak_rss, pss
+from benchmarks.processes import cpu_seconds, forget_peak, peak_rss, pss
 from benchmarks.sink import Sink, sink
 from benchmarks.timing import Row, raw_cost
 from flowengine.servers.demo import dns_server
@@ -51,16 +51,6 @@ CELLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Octets. idle: PSS before the first message. loaded: PSS after all. large: how much one message of 20 MB raises
-    the peak above what it was, in its own sizes."""
-
-    idle: int
-    loaded: int
-    large: float
-
-
 def rows() -> Iterator[Row | str]:
     """The cells, and lines about latency and memory."""
     for scenario in ("sign", "verify"):
@@ -75,8 +65,7 @@ async def _played(scenario: Scenario, cells: list[Cell]) -> list[Row | str]:
             idle = pss(server.pid)
             for cell in cells:
                 told.extend(await _measured(cell, server, hop))
-            before = peak_rss(server.pid)
-            loaded = pss(server.pid)
+            loaded, before = pss(server.pid), forget_peak(server.pid)
             await load(server.ports["bench"], _message(scenario, "20 MB"), 1, 1, 1)
             grown = (peak_rss(server.pid) - before) / SIZES["20 MB"]
             told.append(

@@ -28,8 +28,15 @@ def pss(root: int) -> int:
     return sum(_field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in family(root))
 
 
+def forget_peak(root: int) -> int:
+    """From now on the peak is that of what comes; the memory that the family has now, in octets."""
+    for pid in family(root):
+        Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets the peak
+    return peak_rss(root)
+
+
 def peak_rss(root: int) -> int:
-    """The most memory that the members of the family ever had, in octets, summed."""
+    """The most memory that the members of the family had, in octets, summed."""
     return sum(_field(Path(f"/proc/{pid}/status"), "VmHWM:") for pid in family(root))
 
 

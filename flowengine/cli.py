@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -145,6 +146,7 @@ def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[P
     from flowengine.services.config import ConfigError
     from flowengine.services.config import load as read
     from flowengine.services.keys import open_keys
+    from flowengine.services.users_file import read_users
 
     try:
         config = read(config_path)
@@ -160,6 +162,8 @@ def check(config_path: Path | None, as_json: bool, phase: str, paths: Sequence[P
         problems = compiler.check_config()
         try:
             open_keys(config, make=False)
+            for path in {one.users for one in config.listeners.values() if one.users and one.users.exists()}:
+                read_users(path)
         except ConfigError as error:
             show_problems([*error.problems, *problems], as_json, config=True)
             raise SystemExit(USAGE) from None
@@ -276,10 +280,13 @@ def run(flow: Path, message: str, **options: Any) -> None:
         mail_from=options["mail_from"],
         recipients=options["rcpt_to"],
         user=options["auth_user"],
-        transport=compiler.only_transport(),
+        transport=compiler.only_transport() if config.path is not None else None,
     )
     try:
-        played = asyncio.run(play(program, received, visit, services_for(config, quiet=True)))
+        services = services_for(config, quiet=True)
+        if config.path is None:  # a play without a configuration: any transport and quarantine will do
+            services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
+        played = asyncio.run(play(program, received, visit, services))
     except MailError as error:
         fail(USAGE, str(error))
         raise

@@ -54,7 +54,10 @@ def _refusal(
     run: Run, action: type[Reject] | type[Defer], reason: str | Sequence[str], disconnect: bool, codes: Codes | None
 ) -> Action:
     plain = _codes(codes)
-    return action(reply=run.speak(action, reason, plain, disconnect), reason=_text(reason), reply_codes=plain)
+    reply = run.speak(action, reason, plain, disconnect)
+    if reply.positive:  # the client would take a lost message for delivered, a wrong password for right
+        raise FlowError(f"reply_codes: {action.__name__} cannot answer {reply.code}; Delete() drops in silence")
+    return action(reply=reply, reason=_text(reason), reply_codes=plain)
 
 
 def _text(reason: str | Sequence[str]) -> str:
@@ -158,7 +161,11 @@ def known_transport(run: Run, transportid: str) -> str:
     """The name of a configured transport. Raises FlowError."""
     transportid = to_text(shown(transportid))
     transports = run.settings.transports
-    if transports and transportid not in transports:
+    if transports is None:
+        return transportid
+    if transportid not in transports:
+        transportid = transportid.removeprefix("mailtransport:")  # the ids of classic configurations
+    if transportid not in transports:
         raise FlowError(f'there is no transport "{transportid}"; known: {", ".join(sorted(transports))}')
     return transportid
 
@@ -218,7 +225,7 @@ def quarantine(
         Quarantine("spam");  // ends: Quarantine
     """
     name = to_text(shown(id)).removeprefix("mailquarantine:")
-    if name not in run.settings.quarantines:
+    if run.settings.quarantines is not None and name not in run.settings.quarantines:
         known = ", ".join(sorted(run.settings.quarantines)) or "none; add [quarantine.NAME] with a path"
         raise FlowError(f'there is no quarantine "{name}"; known: {known}')
     done = done and final_action

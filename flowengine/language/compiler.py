@@ -6,19 +6,22 @@ functions see; everything else is a local of its function. A `Program` keeps no 
 
 import ast
 import linecache
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from flowengine.language import tree
 from flowengine.language.budget import Budget
-from flowengine.language.checker import Checked, Checker
+from flowengine.language.checker import Checker
 from flowengine.language.emitter import LOAD, STORE, Unit, written_in_part
+from flowengine.language.findings import Checked
 from flowengine.language.functions import Vocabulary
 from flowengine.language.host import Host
 from flowengine.language.linking import ClassInfo, FunctionInfo, Linker, Module
 from flowengine.language.loader import Loader, Source
 from flowengine.language.objects import FieldEntry, HslClass, MethodEntry
 from flowengine.language.problems import FlowError, FlowProblems, Problem, Span
+from flowengine.language.reach import Reach, reach
 from flowengine.language.scopes import Local, Scope
 from flowengine.language.statements import Statements
 from flowengine.language.support import namespace
@@ -31,9 +34,9 @@ class Program:
     waits: whether a run may have to wait; then it belongs into a greenlet. problems: warnings and hints.
     """
 
-    def __init__(self, source: Source, flow: Callable[[Any], None], checked: Checked) -> None:
+    def __init__(self, source: Source, flow: Callable[[Any], None], checked: Checked, waits: bool) -> None:
         self.source, self._flow = source, flow
-        self.waits = checked.waits
+        self.waits = waits
         self.problems = tuple(checked.problems)
 
     def run(self, host: Host) -> None:
@@ -86,20 +89,21 @@ class _Assembly:
         self.checked = checked
         self.scopes = checked.scopes
         self.unit = Unit(checked, phase, trace, namespace())
+        self.reach = reach(checked)
         self.files: dict[Module, list[str]] = {}
         for module in checked.linked.modules:
             self.unit.hot |= written_in_part(self.scopes.linker.nodes(module))
             for info in module.infos.values():
                 self.unit.hot |= written_in_part(self.scopes.linker.nodes(info))
-        self.unit.recursive = recursive(checked)
+        self.unit.recursive = recursive(checked, self.reach)
 
     def program(self, source: Source) -> Program:
         """The whole flow."""
         unit, main = self.unit, self.checked.linked.main
-        for info in self.checked.classes:
+        for info in self.reach.classes:
             unit.namespace["c_" + info.label] = HslClass(info.node.name, [], [], {})
         code: dict[Module, list[ast.stmt]] = {module: [] for module in self.checked.linked.modules}
-        for function in self.checked.reached:
+        for function in self.reach.functions:
             if function.node.name:
                 code[function.module].extend(self.function(function))
         first: list[Module] = []
@@ -107,7 +111,7 @@ class _Assembly:
             if module is not main and (lines := self.top(module)):
                 code[module].append(lines)
                 first.append(module)
-        for info in self.checked.classes:
+        for info in self.reach.classes:
             code[info.module].extend(self.fields(info))
         code[main].append(self.flow(main, first))
         unit.namespace["run"] = _Loading()
@@ -120,7 +124,10 @@ class _Assembly:
                 filename += "'"
             names[filename] = tuple(self.files.get(module, [module.source.name]))
             whole = ast.Module(lines_, [])
-            exec(compile(whole, filename, "exec", dont_inherit=True), unit.namespace)  # noqa: S102  # only nodes of ours are in it
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)  # `"a" is None` is the flow's own doing
+                compiled = compile(whole, filename, "exec", dont_inherit=True)
+            exec(compiled, unit.namespace)  # noqa: S102  # only nodes of ours are in it
             text = module.source.text
             linecache.cache[filename] = (len(text), None, text.splitlines(True), filename)
         unit.namespace[FILES] = names
@@ -128,7 +135,7 @@ class _Assembly:
         flow = unit.namespace["flow"]
         for name in ("run", "g"):
             unit.namespace.pop(name)
-        return Program(source, flow, self.checked)
+        return Program(source, flow, self.checked, self.reach.waits)
 
     def emitter(self, scope: Scope, owner: "Statements | None" = None) -> Statements:
         """A writer for one function."""
@@ -319,7 +326,7 @@ class _Assembly:
 
     def finish_classes(self) -> None:
         """Fill the classes once their functions exist."""
-        for info in self.checked.classes:
+        for info in self.reach.classes:
             made: HslClass = self.unit.namespace["c_" + info.label]
             for index, one in enumerate(info.node.properties):
                 value = self.unit.namespace[f"d_{info.label}_{index}"]
@@ -336,16 +343,16 @@ def _sets_budget(line: ast.stmt) -> bool:
     return isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name) and line.targets[0].id == "_b"
 
 
-def recursive(checked: Checked) -> set[FunctionInfo]:
+def recursive(checked: Checked, reached: Reach) -> set[FunctionInfo]:
     """The functions that may be running twice at once: on a circle of references, or calling what is not known."""
     linker = checked.scopes.linker
     calls: dict[FunctionInfo, set[FunctionInfo]] = {}
     methods: dict[str, set[FunctionInfo]] = {}
-    for known in checked.classes:
+    for known in reached.classes:
         for name, info in known.methods.items():
             methods.setdefault(name, set()).add(info)
     found: set[FunctionInfo] = set()
-    for info in checked.reached:
+    for info in reached.functions:
         own = calls.setdefault(info, set())
         for one in linker.nodes(info):
             if isinstance(one, (tree.Name, tree.Static)):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from flowengine.language import tree
-from flowengine.language.checker import Checked
+from flowengine.language.findings import Checked
 from flowengine.language.linking import ClassInfo, FunctionInfo
 from flowengine.language.problems import Span
 from flowengine.language.scopes import Local, Predefined, Scope, Shared, Where

@@ -93,7 +93,7 @@ class Linker:
         self.order: list[Module] = []
         self.known: dict[str, FunctionInfo] = {}
         self.problems: list[Problem] = []
-        self.failed: set[str] = set()
+        self.parsed: set[str] = set()
         self.sources: dict[str, Source] = {}
         self.bodies: dict[Module | FunctionInfo, list[tree.Node]] = {}
         self.labels = 0
@@ -132,12 +132,12 @@ class Linker:
         try:
             parsed = self.loader.parse(source)
         except FlowProblems as error:
-            if source.name not in self.failed:
-                self.failed.add(source.name)
+            if source.name not in self.parsed:
+                self.parsed.add(source.name)
                 self.problems.extend(error.problems)
             return ()
-        if source.name not in self.failed:
-            self.failed.add(source.name)  # warnings are noted once as well
+        if source.name not in self.parsed:
+            self.parsed.add(source.name)  # warnings are noted once as well
             self.problems.extend(parsed.warnings)
         return parsed.body
 

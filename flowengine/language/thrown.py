@@ -62,6 +62,24 @@ class ExceptionObject:
 
     @property
     @method
+    def file(self) -> str | None:
+        """The file, read as a member."""
+        return self.where_file()
+
+    @property
+    @method
+    def line(self) -> int | None:
+        """The line, read as a member."""
+        return self.where_line()
+
+    @property
+    @method
+    def column(self) -> int | None:
+        """The column, read as a member."""
+        return self.where_column()
+
+    @property
+    @method
     def message(self) -> str:
         """The message, read as a member."""
         return self.text

@@ -108,7 +108,8 @@ class Evaluation:
 
     def _word(self, place: int) -> Callable[[], Awaitable[str]]:
         async def word() -> str:
-            return (await self.dkim())[place].result
+            results = await self.dkim()
+            return results[place].result if place < len(results) else "policy"  # more than are even looked at
 
         return word
 
@@ -125,8 +126,7 @@ class Evaluation:
         found += map(of_signature, signatures) if signatures else [MethodResult("dkim", "none")]
         found.append(_dmarc_result(await self.dmarc(ip, helo, sender)))
         if self.message.headers.places("arc-seal"):
-            chain = await self.arc()
-            found.append(MethodResult("arc", chain.status, chain.reason))
+            found.append((await self.arc()).result())
         return found
 
     def summary(self) -> dict[str, object]:

@@ -21,7 +21,8 @@ SHOWN = 50
 def record(services: Services, connection: Connection, outcome: Outcome, reply: Reply) -> None:
     """Write the line of a finished transaction and count it."""
     transaction = outcome.transaction
-    signing = signing_verdicts(outcome) if reply.positive else []
+    carried_out = reply.code // 100 == outcome.reply.code // 100  # a refusal can carry out deliveries: mixed_verdicts
+    signing = signing_verdicts(outcome) if carried_out else []
     for one in signing:
         services.counters.increment("signing_verdicts", verdict=str(one["verdict"]), listener=connection.listener)
     services.counters.increment("verdicts", verdict=outcome.verdict or "Refused", listener=connection.listener)

@@ -186,8 +186,10 @@ class Run:
         return self.received
 
     def edit(self, *edits: Edit) -> None:
-        """Change the message as it will leave for this recipient."""
-        self.message = self.mail.edit(*edits)
+        """Change the message as it will leave for this recipient. Raises MailError for an edit that does not fit."""
+        mail = self.mail
+        self.budget.spend(len(edits) * (1 + (len(mail.fields) + len(mail.edits) >> 5)))  # each writes both lists anew
+        self.message = mail.edit(*edits)
 
     def seal(self, seal: Seal) -> None:
         """Have the message signed when it leaves. The same seal asked for twice is set once."""

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from flowengine.mail import dkim
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Kept
+from flowengine.runtime.actions import Kept, Reply
+
+CANNOT_SIGN = Reply(451, "4.7.5", "This message cannot be signed now, try again later")
+"""What the client hears when a signature that was asked for cannot be made: nothing leaves unsigned."""
 
 
 class Sealer:

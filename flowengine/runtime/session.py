@@ -19,6 +19,7 @@ from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
 from flowengine.runtime.policy import Policy
+from flowengine.runtime.replies import LINE
 from flowengine.runtime.run import Run, RunResult, carry_out
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
@@ -160,9 +161,13 @@ class Session:
         try:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
-            record(self._services, self.connection, outcome, reply)
         finally:
             self.transaction = None
+        try:
+            record(self._services, self.connection, outcome, reply)
+        except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again
+            problem = f"{type(error).__name__}: {error}"
+            self._services.log.event("error", "no verdict line", id=outcome.transaction.id, error=problem)
         return _with_id(reply, outcome.transaction.id)
 
     async def judge(self, message: Message) -> Outcome:
@@ -279,8 +284,11 @@ class Session:
 
 
 def _with_id(reply: Reply, id_: str) -> Reply:
-    """The last reply leads to the log: it carries the transaction's id."""
-    return reply if id_ in reply.text else replace(reply, text=f"{reply.text} ({id_})")
+    """The last reply leads to the log: it carries the transaction's id, on a line of its own beside a long one."""
+    if id_ in reply.text:
+        return reply
+    room = len(reply.text.rpartition("\n")[2]) + len(id_) < LINE - 3
+    return replace(reply, text=f"{reply.text}{' ' if room else chr(10)}({id_})")
 
 
 def _new_id(world: World) -> str:

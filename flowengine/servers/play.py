@@ -17,11 +17,10 @@ from flowengine.runtime.phases import Phase
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.run import RunResult
 from flowengine.runtime.runner import Runner
-from flowengine.runtime.sealing import Sealer
+from flowengine.runtime.sealing import CANNOT_SIGN, Sealer
 from flowengine.runtime.services import Services
 from flowengine.runtime.session import Session, Step
 from flowengine.runtime.visit import Client, Connection
-from flowengine.services.outbox.outbox import LOCAL_ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
         leaving = [(kept, await sealer.seal(kept)) for kept in outcome.kept]
     except MailError as error:
         runs = (replace(run, unsigned=(*run.unsigned, str(error))) for run in outcome.runs)
-        return Played(LOCAL_ERROR, tuple(runs), outcome)
+        return Played(CANNOT_SIGN, tuple(runs), outcome)
     output = next((sealed.render() for kept, sealed in leaving if isinstance(kept, Deliver)), None)
     return Played(outcome.reply, outcome.runs, outcome, output)
 

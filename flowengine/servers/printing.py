@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from itertools import count
+from pathlib import PurePath
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, number_text, to_text
@@ -151,7 +152,8 @@ def edit_text(edit: dict[str, str | int]) -> str:
 def call_text(call: Call) -> str:
     """A call of a trace on one line."""
     arguments = ", ".join(brief(plain(argument)) for argument in call.arguments)
-    return f"{call.span.line}: {call.name}({arguments}) → {brief(plain(call.result))}  {call.milliseconds:.1f} ms"
+    place = f"{PurePath(call.span.file).name}:{call.span.line}"
+    return f"{place}: {call.name}({arguments}) → {brief(plain(call.result))}  {call.milliseconds:.1f} ms"
 
 
 def brief(value: object, room: int = 200) -> str:

@@ -1,6 +1,7 @@
 """What a program does beside running: waits, traces, implicit ends, places of errors, runs side by side."""
 
 import traceback
+import warnings
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,10 @@ def host() -> TestHost:
         ('echo length("x");', False),
         ('echo http("x");', True),
         ("$f = http;", True),
-        ('function unused() { http("x"); }', True),
+        ('function unused() { http("x"); }', False),
+        ('function used() { http("x"); } $f = used;', True),
+        ('class C { function m() { return http("x"); } }', False),
+        ('function Deliver(...$a) { http("x"); }', True),
         ("$p = Pairs([]); $p->set(1, 2);", False),
         ("$p = Pairs([]); $p->get(1);", True),
         ('class C { function m() { return http("x"); } } C()->m();', True),
@@ -189,6 +193,12 @@ def test_all_problems_come_at_once_and_can_be_shown() -> None:
     shown = [render(one, text.split("\n")) for one in raised.value.problems]
     assert [one.span.line for one in raised.value.problems] == [2, 3, 4, 5]
     assert shown[0] == "flow.hsl:2:7: `;` is missing\n    2 | $x = 1\n      |       ^ every statement ends with `;`"
+
+
+def test_compiling_gives_no_python_warnings() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program('echo 5 === none; echo "a"[none ?? 1]; echo ("x" . "y")(1) ?? 2; if ([1] == none) echo 1;')
 
 
 def test_names_of_other_phases_are_explained() -> None:

@@ -139,6 +139,38 @@ def Reject(run: Any, reason: str = "") -> None:
     run.finish("Reject", reason)
 
 
+@builtin
+def is_array(value: Value) -> bool:
+    """Whether a value is an array."""
+    return type(value) is Array
+
+
+@builtin
+def api_call(run: Any, url: str, arguments: Sequence[str]) -> Value:
+    """Keys from somewhere."""
+    run.calls.append(("api_call", *arguments))
+    return Array({"selector": "s1", "domain": "example.org", "rsakey": Secret("PEM")})
+
+
+@builtin("data")
+def DKIMSign(run: Any, selector: str, domain: str, key: str) -> bool:
+    """Sign."""
+    run.calls.append(("DKIMSign", selector, domain, type(key).__name__))
+    return True
+
+
+@builtin("data")
+async def ScanDMARC(run: Any) -> Array:
+    """Policies."""
+    return Array({"bank.example": "reject"})
+
+
+@builtin
+def GetAddressList(value: str) -> Sequence[str]:
+    """Addresses."""
+    return [value.strip("<>") + "@example.com"]
+
+
 @builtin("predelivery")
 def Try(run: Any) -> None:
     """Another phase's."""
@@ -195,7 +227,7 @@ class Pairs:
 
 def vocabulary() -> Vocabulary:
     """The vocabulary with three phases."""
-    names = ("messageid", "recipient", "senderip", "saslusername")
+    names = ("messageid", "recipient", "senderip", "saslusername", "senderdomain")
     variables = {name: Variable(name, str, f"The {name}.") for name in names}
     variables["recipients"] = Variable("recipients", Sequence[str], "All recipients.")
     data = {**variables, "context": Variable("context", Any, "For the flow's own use.", writable=True)}
@@ -210,6 +242,7 @@ def predefined() -> dict[str, Any]:
         "recipient": "bob@example.net",
         "senderip": "192.0.2.7",
         "saslusername": "",
+        "senderdomain": "example.org",
         "recipients": Array.of(["bob@example.net", "eve@example.net"]),
         "context": None,
     }

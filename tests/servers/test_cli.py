@@ -106,9 +106,9 @@ def test_the_document_of_run_has_the_keys_and_types_of_the_contract(flowengine_,
 @pytest.mark.parametrize(
     ("text", "action"),
     [
-        ("", {"action": "Deliver", "recipient": "bob@example.net", "transportid": "sink", "implicit": True}),
+        ("", {"action": "Deliver", "recipient": "bob@example.net", "implicit": True}),
         ('Deliver(["recipient" => "x@example.org", "metadata" => ["a" => "b"], "delay" => 5, "queue" => false]);',
-         {"action": "Deliver", "recipient": "x@example.org", "transportid": "sink", "metadata": {"a": "b"}, "delay": 5,
+         {"action": "Deliver", "recipient": "x@example.org", "metadata": {"a": "b"}, "delay": 5,
           "queue": False, "implicit": False}),
         ("Delete();", {"action": "Delete", "implicit": False}),
         ("Done();", {"action": "Done", "implicit": False}),
@@ -253,7 +253,7 @@ def test_a_seal_that_fails_at_the_commit_defers_in_a_play_as_in_the_server(flowe
     result = flowengine_("run", flow(files, UNSEALABLE), "nofrom", "--output", "out")
     assert result.exit_code == 1
     assert "unsigned  the message has no From field to sign" in result.stdout
-    assert result.stdout.endswith("reply  451 4.3.0 Local error, try again later\n")
+    assert result.stdout.endswith("reply  451 4.7.5 This message cannot be signed now, try again later\n")
     assert not (files / "out").exists()
 
 

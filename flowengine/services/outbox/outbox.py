@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Reply
 from flowengine.runtime.outcome import Outcome
+from flowengine.runtime.sealing import CANNOT_SIGN
 from flowengine.runtime.services import Services
 from flowengine.runtime.visit import Connection
 from flowengine.services.outbox.commit import Commit
@@ -40,6 +41,7 @@ class Outbox:
             return await Commit(self, connection, outcome).carry_out()
         except MailError as error:
             self.services.log.event("error", "seal failed", id=outcome.transaction.id, error=str(error))
+            return CANNOT_SIGN
         except Exception as error:  # noqa: BLE001  # whatever it is, the client comes back and nothing is lost
             problem = f"{type(error).__name__}: {error}"
             self.services.log.event("error", "delivery failed", id=outcome.transaction.id, error=problem)
