@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
@@ -96,7 +97,7 @@ async def add_authentication_results(
 
         AddAuthenticationResults();  // "mx.example.net; …"
     """
-    name = run.settings.hostname if hostname is None else to_text(hostname)
+    name = run.settings.hostname if hostname is None else to_text(shown(hostname))
     transaction = run.transaction
     envelope = (transaction.ip, transaction.helo, transaction.sender.address)
     results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
