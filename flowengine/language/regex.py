@@ -168,9 +168,7 @@ class Regex:
         whole = "".join(pieces)
         return Secret(whole) if secret else whole
 
-    def _replacement(
-        self, run: Running, match: Any, replacement: str | Callable[[Array], Value], secret: bool
-    ) -> str:
+    def _replacement(self, run: Running, match: Any, replacement: str | Callable[[Array], Value], secret: bool) -> str:
         if not isinstance(replacement, str):
             new = replacement(self._array(run, match, secret))
             if isinstance(new, (Array, type(None))):

@@ -56,6 +56,11 @@ class Received:
         return self._body
 
     @property
+    def indexed(self) -> bool:
+        """Whether the parts are known already."""
+        return self._structure is not None
+
+    @property
     def structure(self) -> Structure:
         """The parts as received (RFC 2045). The first look gathers the message in one piece if it came in several."""
         if self._structure is None:

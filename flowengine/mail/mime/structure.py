@@ -158,7 +158,7 @@ class _Open:
 
 
 class _Scan:
-    """The one pass. path: the parts that are open, each in the one before. levels: boundary → multipart's place there."""
+    """The one pass. path: the parts that are open, each in the one before. levels: boundary → its multipart's place."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
