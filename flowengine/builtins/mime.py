@@ -4,6 +4,7 @@ What an object tells is the message as received; what it changes shows in `toStr
 """
 
 from collections.abc import Callable, Sequence
+from email.utils import formatdate
 from typing import ClassVar
 
 from flowengine.builtins.files import File
@@ -226,6 +227,14 @@ class MIMEPart(Entity):
         """
         place = index if index >= 0 else len(self._fields(run)) + 1 + index
         self._edit(run, [InsertField(place, from_name(name), _value(name, value, encode))])
+        return self
+
+    @method(name="setDateLater")
+    def set_date_later(self, run: Run) -> "MIMEPart":
+        """Give the Date field the time at which the message leaves: now, for delivery does not wait. The part."""
+        fields, places = self._places(run, "date", None)
+        date = formatdate(run.now(), localtime=False)
+        self._edit(run, [ReplaceField(places[0], "Date", date) if places else InsertField(len(fields), "Date", date)])
         return self
 
     @method(name="delHeader")

@@ -78,7 +78,8 @@ def test_delimiters(body, bodies):
 
 
 def test_a_header_cannot_swallow_a_delimiter():
-    data = b'Content-Type: multipart/mixed; boundary="x: y"\r\n\r\n--x: y\r\nA: 1\r\n--x: y\r\nB: 2\r\n\r\nz\r\n--x: y--\r\n'
+    data = b'Content-Type: multipart/mixed; boundary="x: y"\r\n\r\n'
+    data += b"--x: y\r\nA: 1\r\n--x: y\r\nB: 2\r\n\r\nz\r\n--x: y--\r\n"
     assert [part.headers.names() for part in Message(data).received.structure.root.parts] == [["a"], ["b"]]
 
 
@@ -130,9 +131,25 @@ def test_headers_of_parts_are_bounded():
 
 
 lines = st.sampled_from(
-    [b"--b", b"--b--", b"--c", b"--c--", b"", b"x", b"A: b", b"\n", b"\r", b"Content-Type: text/plain", b"--"]
-    + [b"Content-Type: multipart/mixed; boundary=c", b'Content-Type: multipart/digest; boundary="b"', b"\0\xff"]
-    + [b"Content-Type: message/rfc822", b"Content-Transfer-Encoding: base64", b" folded"]
+    [
+        b"--b",
+        b"--b--",
+        b"--c",
+        b"--c--",
+        b"",
+        b"x",
+        b"A: b",
+        b"\n",
+        b"\r",
+        b"Content-Type: text/plain",
+        b"--",
+        b"Content-Type: multipart/mixed; boundary=c",
+        b'Content-Type: multipart/digest; boundary="b"',
+        b"\0\xff",
+        b"Content-Type: message/rfc822",
+        b"Content-Transfer-Encoding: base64",
+        b" folded",
+    ]
 )
 bodies = st.lists(lines, max_size=30).map(b"\r\n".join)
 
@@ -158,7 +175,10 @@ def test_any_bytes_give_an_index_whose_parts_lie_in_one_another(body, whole):
 def test_a_changed_part_leaves_all_other_parts_as_they_were(body, data):
     message = Message(HEAD + body)
     structure = message.received.structure
-    leaves = [part for part in structure.root.walk() if not part.parts]
+    made_of_parts = ("multipart/", "message/")
+    leaves = [part for part in structure.root.walk() if not part.effective_type.startswith(made_of_parts)]
+    if not leaves:
+        return
     target = data.draw(st.sampled_from(leaves))
     changed = message.edit(SetPartBody(target.id, b"new text"))
     again = changed.render()
@@ -191,7 +211,8 @@ def test_unchanged_parts_are_ranges_of_the_received_bytes():
         ([RemovePart("0.1.1")], ["0.1.1 <b>gr\xfcn</b>", "0.2.1 inside", "0.3 hallo"]),
         ([RemovePart("0.1"), RemovePart("0.2"), RemovePart("0.3")], ["0.1 "]),
         (
-            [AddPart("0", b"\r\nlast", False, "multipart/mixed", b"n"), AddPart("0", b"\r\n1st", True, "multipart/mixed", b"m")],
+            [AddPart("0", b"\r\nlast", False, "multipart/mixed", b"n"),
+             AddPart("0", b"\r\n1st", True, "multipart/mixed", b"m")],
             ["0.1 1st", "0.2.1 plain", "0.2.2 <b>gr\xfcn</b>", "0.3.1 inside", "0.4 hallo", "0.5 last"],
         ),
         (
@@ -200,7 +221,8 @@ def test_unchanged_parts_are_ranges_of_the_received_bytes():
         ),
         ([ReplacePart("0.1", (), b"short")], ["0.1 short", "0.2.1 inside", "0.3 hallo"]),
         ([ReplacePart("0", (), b"all new")], ["0 all new"]),
-        ([SetPartBody("0.2.1", "grün".encode())], ["0.1.1 plain", "0.1.2 <b>gr\xfcn</b>", "0.2.1 gr\xfcn", "0.3 hallo"]),
+        ([SetPartBody("0.2.1", "grün".encode())],
+         ["0.1.1 plain", "0.1.2 <b>gr\xfcn</b>", "0.2.1 gr\xfcn", "0.3 hallo"]),
     ],
 )  # fmt: skip
 def test_edits_of_parts(edits, expected):
@@ -243,8 +265,8 @@ def test_the_header_and_the_surroundings_of_a_part_change():
     "edit",
     [
         SetPartBody("0.9", b""), SetPartBody("0.1", b"x"), RemovePart("0"), SetSurroundings("0.3", b""),
-        SetSurroundings("0", b"x\r\n--b:1\r\n"), EditPartField("0.3", InsertField(0, "no name", "x"[:0] or "x")),
-    ][:5],
+        SetSurroundings("0", b"x\r\n--b:1\r\n"),
+    ],
 )  # fmt: skip
 def test_an_edit_that_does_not_fit_is_refused(edit):
     with pytest.raises(MailError):

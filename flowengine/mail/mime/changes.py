@@ -106,8 +106,8 @@ class SetPartBody(PartEdit):
 
     def change(self, part: Part, before: Change) -> Change:
         """See PartEdit."""
-        if part.parts or before.wraps:
-            raise MailError(f"part {self.part} holds parts and has no body of its own")
+        if part.effective_type.startswith(("multipart/", "message/")) or before.wraps:
+            raise MailError(f"part {self.part} is made of parts and has no body of its own; replace it")
         declared = _type(before.fields).word
         text = declared.startswith("text/") or not declared
         content = text_lines(self.content) if text else self.content

@@ -12,6 +12,8 @@ from typing import Literal
 TransferEncoding = Literal["7bit", "quoted-printable", "base64"]
 
 _NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]+")
+_PADDING = re.compile(rb"=[=\s]*")
+_RUNS = 1000  # of base64 put behind one another, each with its padding
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _LONG_LINE = re.compile(rb"[^\r\n]{999}")  # RFC 5322 §2.1.1
 _BARE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
@@ -21,13 +23,17 @@ _UNPRINTABLE = re.compile(rb"[^\t\r\n\x20-\x7e]|=")
 def decode(data: bytes, encoding: str) -> bytes:
     """The octets that a body stands for. encoding: in lower case; one that is not known leaves them as they are."""
     if encoding == "base64":
-        octets, _, _ = data.partition(b"=")
-        octets = _NOT_BASE64.sub(b"", octets if _NOT_BASE64.sub(b"", data[len(octets) :]) == b"" else data)
-        usable = len(octets) - (len(octets) % 4 == 1)  # one character alone holds no whole octet
-        return base64.b64decode(octets[:usable] + b"=" * (-usable % 4))
+        return b"".join(map(_run, _PADDING.split(data, _RUNS)))
     if encoding == "quoted-printable":
         return binascii.a2b_qp(data)
     return data
+
+
+def _run(data: bytes) -> bytes:
+    """The octets of base64 up to its padding."""
+    digits = _NOT_BASE64.sub(b"", data)
+    usable = len(digits) - (len(digits) % 4 == 1)  # one digit alone holds no whole octet
+    return base64.b64decode(digits[:usable] + b"=" * (-usable % 4))
 
 
 def encode(data: bytes, encoding: str) -> bytes:
