@@ -153,7 +153,7 @@ class MailMessage(Signable, MIMEPart):
     async def verify_dkim(
         self, run: Run, headerfield: str, *, timeout: float = 5.0, dns_function: Callable[..., Value] | None = None
     ) -> Array:
-        """The result of one DKIM signature over the message as received. As `DKIMVerify`.
+        """The result of one DKIM signature over the message as received; timeout and dns_function as for `DKIMVerify`.
 
         Returns ["result" => "pass", "permerror" or "temperror", "error" => why not, "tags" => the signature's tags].
         """

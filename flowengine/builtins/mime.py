@@ -3,7 +3,8 @@
 What an object tells is the message as received; what it changes shows in `toString()`, `toFile()` and in what leaves.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import ClassVar
 
@@ -34,6 +35,15 @@ from flowengine.mail.mime import (
 from flowengine.runtime.run import Run
 
 FieldEdit = InsertField | ReplaceField | DeleteField
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What does not fit a message is the mistake of the flow that asks for it."""
+    try:
+        yield
+    except MailError as error:
+        raise FlowError(str(error)) from None
 
 
 class Letter:
@@ -69,10 +79,8 @@ class Letter:
 
     def edit(self, run: Run, *edits: Edit) -> None:
         """Change the message. Raises FlowError for an edit that does not fit."""
-        try:
+        with told():
             self.put(run, self.now(run).edit(*edits), self.seals(run))
-        except MailError as error:
-            raise FlowError(str(error)) from None
 
     def structure(self, run: Run) -> Structure:
         """The parts as received; the first look is paid for."""
@@ -214,9 +222,12 @@ class MIMEPart(Entity):
         fields, places = self._places(run, name, index)
         text = _value(name, value, encode)
         if not places:
-            self._edit(run, [InsertField(0, from_name(name), text)] if index is None else [])
+            if index is None:
+                with told():
+                    self._edit(run, [InsertField(0, from_name(name), text)])
             return 0
-        self._edit(run, [ReplaceField(place, fields[place].name, text) for place in places])
+        with told():
+            self._edit(run, [ReplaceField(place, fields[place].name, text) for place in places])
         return len(places)
 
     @method(name="addHeader")
@@ -226,7 +237,8 @@ class MIMEPart(Entity):
         index: its place among all fields, 0 the top (default), -1 the bottom. encode: as for `setHeader`.
         """
         place = index if index >= 0 else len(self._fields(run)) + 1 + index
-        self._edit(run, [InsertField(place, from_name(name), _value(name, value, encode))])
+        with told():
+            self._edit(run, [InsertField(place, from_name(name), _value(name, value, encode))])
         return self
 
     @method(name="setDateLater")
@@ -249,10 +261,11 @@ class MIMEPart(Entity):
         """Give all header fields of a name another name, their values as they are. How many."""
         fields, places = self._places(run, old, None)
         edits: list[FieldEdit] = []
-        for place in places:
-            value = fields[place].value.removeprefix(b" ").decode("utf-8", "surrogateescape")
-            edits.append(ReplaceField(place, from_name(new), value))
-        self._edit(run, edits)
+        with told():
+            for place in places:
+                value = fields[place].value.removeprefix(b" ").decode("utf-8", "surrogateescape")
+                edits.append(ReplaceField(place, from_name(new), value))
+            self._edit(run, edits)
         return len(places)
 
     def _fields(self, run: Run) -> Headers:
