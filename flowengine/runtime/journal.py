@@ -63,7 +63,9 @@ def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
         for action in run.actions:
             if not isinstance(action, Deliver) or id(action) not in kept:
                 continue
-            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals if isinstance(seal, Seal)]
+            # an ARC-Message-Signature signs no message (RFC 8617 §4.1.2)
+            seals = [seal for seal in action.seals if isinstance(seal, Seal) and seal.arc is None]
+            domains = [f"{seal.domain}/{seal.selector}" for seal in seals]
             domains += _own_signatures(action.message)
             if domains:
                 verdicts.append({"recipient": action.recipient, "verdict": "signed", "domains": domains})
