@@ -18,10 +18,10 @@ from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Value, to_bytes, to_text
 from flowengine.mail import dkim
-from flowengine.mail.dkim import Seal
 from flowengine.mail.edits import ReplaceContent
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
+from flowengine.runtime.actions import AnySeal
 from flowengine.runtime.run import Run
 
 SNAPSHOTS = 1000
@@ -34,7 +34,7 @@ class Signable(Entity):
         """The message as it now stands."""
         raise NotImplementedError
 
-    def sealed_with(self, run: Run, seal: Seal) -> None:
+    def sealed_with(self, run: Run, seal: dkim.Seal) -> None:
         """Remember a signature that is to be made. Raises MailError when it is known that it cannot be."""
         raise NotImplementedError
 
@@ -89,7 +89,7 @@ class MailMessage(Signable, MIMEPart):
 
     def __init__(self, letter: Letter | None = None) -> None:
         super().__init__(letter or Letter())
-        self._snapshots: list[tuple[Message, tuple[Seal, ...]]] = []
+        self._snapshots: list[tuple[Message, tuple[AnySeal, ...]]] = []
 
     @staticmethod
     @method(name="String")
@@ -108,7 +108,7 @@ class MailMessage(Signable, MIMEPart):
         """See Signable."""
         return self.letter.now(run)
 
-    def sealed_with(self, run: Run, seal: Seal) -> None:
+    def sealed_with(self, run: Run, seal: dkim.Seal) -> None:
         """See Signable."""
         seals = self.letter.seals(run)
         if seal not in seals:
@@ -211,7 +211,7 @@ class EODMailMessage(MailMessage):
 def queued(
     run: Run,
     message: Message,
-    seals: tuple[Seal, ...],
+    seals: tuple[AnySeal, ...],
     sender: str | Array,
     recipient: str | Array,
     transportid: str | None,

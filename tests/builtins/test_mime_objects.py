@@ -11,7 +11,8 @@ from flowengine.runtime.actions import Accept, Defer, Deliver, Reject
 from tests.runtime.stage import MAIL, Stage, key
 
 MIXED = (
-    b"From: Alice <alice@example.org>\r\nTo: bob@example.net\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\nX-A: 1\r\nX-A: 2\r\n"
+    b"From: Alice <alice@example.org>\r\nTo: bob@example.net\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\n"
+    b"X-A: 1\r\nX-A: 2\r\n"
     b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b; x=y\r\n\r\npreamble\r\n"
     b"--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nhello\r\n"
     b"--b\r\nContent-Type: application/x-msdownload; name=a.EXE\r\nContent-Transfer-Encoding: base64\r\n\r\nTVo=\r\n"
@@ -50,7 +51,7 @@ def said(expression: str, phase: str = "eod") -> str:
         ('$mail->getTypeParameter("X")', '"y"'),
         ('$mail->getTypeParameter("z")', "null"),
         ("$mail->getFileName()", "null"),
-        ('array_map(function ($p) { return $p->getID(); }, $mail->findByType("^(text|application)/"))', '["0.1","0.2"]'),
+        ('array_map(function ($p) { return $p->getID(); }, $mail->findByType("^(text|app)"))', '["0.1","0.2"]'),
         ('$mail->findByFileName("/\\\\.exe$/i")[0]->getBody()', '"MZ"'),
         ('$mail->getByID("0.2")->getBody(["decode" => false])', '"TVo="'),
         ('$mail->getByID("0.2")->getFileName()', '"a.EXE"'),
@@ -87,9 +88,9 @@ def test_an_unchanged_message_leaves_as_it_came():
         ('if ($mail->setHeader("X-A", "3") != 2) Reject();', b"X-A: 1\r\nX-A: 2", b"X-A: 3\r\nX-A: 3"),
         ('if ($mail->delHeader("X-A") != 2) Reject();', b"X-A: 1\r\nX-A: 2\r\n", b""),
         ('if ($mail->renameHeader("x-a", "X-C") != 2) Reject();', b"X-A: 1\r\nX-A: 2\r\n", b"X-C: 1\r\nX-C: 2\r\n"),
-        ('$mail->setHeader("Subject", "Gr\xfc\xdfe", ["encode" => false]);', b"=?utf-8?Q?Gr=C3=BC=C3=9Fe?=", "Grüße".encode()),
+        ('$mail->setHeader("Subject", "\xfc", ["encode" => false]);', b"=?utf-8?Q?Gr=C3=BC=C3=9Fe?=", "ü".encode()),
         ('$mail->getByID("0.1")->setBody("bye\\n");', b"hello", b"bye\r\n"),
-        ('$mail->getByID("0.1")->addHeader("X-P", "1");', b"--b\r\nContent-Type: text", b"--b\r\nX-P: 1\r\nContent-Type: text"),
+        ('$mail->getByID("0.1")->addHeader("X-P", "1");', b"--b\r\nContent", b"--b\r\nX-P: 1\r\nContent"),
         ('$mail->setPreamble("no");', b"preamble", b"no"),
         ('$mail->setEpilogue("end");', b"--b--\r\n", b"--b--\r\nend"),
         ('$mail->findByFileName("exe|EXE")[0]->remove();', b"", b""),
@@ -186,7 +187,8 @@ def test_signatures_are_made_for_what_leaves_and_verified_as_received():
     assert Message(data).headers.names()[:2] == ["dkim-signature", "x-late"]
     check = """foreach ($arguments["mail"]->getHeaders("DKIM-Signature", ["field" => true]) as $field) {
         $arguments["mail"]->setHeader("Subject", "edited");
-        echo $arguments["mail"]->verifyDKIM($field, ["dns_function" => function ($n) { return ["RECORD"]; }])["result"]; }"""
+        $dns = function ($name) { return ["RECORD"]; };
+        echo $arguments["mail"]->verifyDKIM($field, ["dns_function" => $dns])["result"]; }"""
     record = key("k").record()
     assert Stage().echoed(check.replace("RECORD", record), message=data, phase="eod") == ["pass"]
     broken = data.replace(b"noon", b"one.")
@@ -274,6 +276,17 @@ def test_a_flow_without_a_message_has_no_parts():
     assert result.error is None
 
 
+MESSAGE = """
+getID getSize getFileName getType getTypeParameter getHeader getHeaders getHeaderNames setHeader addHeader delHeader
+renameHeader getBody setBody prependPart appendPart replacePart remove findByType findByFileName getParts getByID
+getPreamble setPreamble getEpilogue setEpilogue setDateLater getErrors reset snapshot restore toFile toString
+modifyContent signDKIM verifyDKIM queue send
+"""
+BUILDER = """
+addHeader setBody setType setBoundary appendPart setDate setFileName setDisposition signDKIM toString toFile queue send
+"""
+
+
 @pytest.mark.parametrize("one", [EODMailMessage, MIME])
 def test_every_member_has_a_page(one):
     members = native_class(one)
@@ -281,65 +294,8 @@ def test_every_member_has_a_page(one):
         assert member.page.splitlines()[0].strip(), member.name
         for option in member.options:
             assert option in member.page or "DKIMSign" in member.page or "options" in member.page.lower(), member.name
-    documented = set(
-        [
-            "getID",
-            "getSize",
-            "getFileName",
-            "getType",
-            "getTypeParameter",
-            "getHeader",
-            "getHeaders",
-            "getHeaderNames",
-            "setHeader",
-            "addHeader",
-            "delHeader",
-            "renameHeader",
-            "getBody",
-            "setBody",
-            "prependPart",
-            "appendPart",
-            "replacePart",
-            "remove",
-            "findByType",
-            "findByFileName",
-            "getParts",
-            "getByID",
-            "getPreamble",
-            "setPreamble",
-            "getEpilogue",
-            "setEpilogue",
-            "setDateLater",
-            "getErrors",
-            "reset",
-            "snapshot",
-            "restore",
-            "toFile",
-            "toString",
-            "modifyContent",
-            "signDKIM",
-            "verifyDKIM",
-            "queue",
-            "send",
-        ]
-        if one is EODMailMessage
-        else [
-            "addHeader",
-            "setBody",
-            "setType",
-            "setBoundary",
-            "appendPart",
-            "setDate",
-            "setFileName",
-            "setDisposition",
-            "signDKIM",
-            "toString",
-            "toFile",
-            "queue",
-            "send",
-        ]
-    )
-    assert documented <= members.methods.keys()
+    documented = (MESSAGE if one is EODMailMessage else BUILDER).split()
+    assert set(documented) <= members.methods.keys()
 
 
 def test_dkim_of_a_built_message_verifies():
