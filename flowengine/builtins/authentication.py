@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
@@ -96,7 +97,7 @@ async def add_authentication_results(
 
         AddAuthenticationResults();  // "mx.example.net; …"
     """
-    name = run.settings.hostname if hostname is None else to_text(hostname)
+    name = run.settings.hostname if hostname is None else to_text(shown(hostname))
     transaction = run.transaction
     envelope = (transaction.ip, transaction.helo, transaction.sender.address)
     results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
@@ -140,8 +141,8 @@ async def dkim_sdid(
             if usual:
                 results = await evaluation(run).dkim()
             else:
-                resolver = _resolver(run, dns_function)
-                results = await dkim.verify(run.original, resolver, now=run.now(), limit=max(0, signature_limit))
+                asked = resolver(run, dns_function)
+                results = await dkim.verify(run.original, asked, now=run.now(), limit=max(0, signature_limit))
     except TimeoutError:
         return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
@@ -170,7 +171,7 @@ async def dkim_verify_field(
     try:
         async with asyncio.timeout(max(0.0, timeout)):
             raw = to_bytes(headerfield).rstrip(b"\r\n")
-            one = await dkim.verify_field(run.original, raw, _resolver(run, dns_function), now=run.now())
+            one = await dkim.verify_field(run.original, raw, resolver(run, dns_function), now=run.now())
     except TimeoutError:
         return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
     return signature_result(one)
@@ -235,7 +236,8 @@ class _Function:
         return Answer(tuple(to_bytes(text) for text in value.values() if isinstance(text, str)))
 
 
-def _resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+def resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+    """Who answers the questions of a verification: the world, or a flow's `dns_function`."""
     return run.world if function is None else _Function(function)
 
 
