@@ -526,7 +526,7 @@ def test_an_address_that_is_none_is_an_error_that_names_it(address: str) -> None
 
 def test_the_report_has_commands_and_no_content(run: Callable[..., None]) -> None:
     async def main() -> None:
-        options = replace(OPTIONS, auth=("PLAIN",), allow_plaintext_auth=True)
+        options = replace(OPTIONS, auth=("PLAIN",), allow_plaintext_auth=True, trace=True)
         async with serving(options) as house:
             peer = await house.client(greeted=False)
             await peer.say(

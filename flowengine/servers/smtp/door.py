@@ -98,12 +98,14 @@ class Options:
     bare_newline: what a CR or LF that stands alone means. Under "reject" a message with one is refused and so is a
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
+    trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
 
     hostname: str
     bare_newline: Literal["reject", "normalize"] = "reject"
     auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
     allow_plaintext_auth: bool = False
+    trace: bool = False
     limits: Limits = field(default_factory=Limits)
 
 

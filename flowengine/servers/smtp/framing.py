@@ -25,11 +25,12 @@ class Framing(ABC):
 
     __slots__ = (
         "_bare_newlines", "_buffer", "_content", "_errors", "_limits", "_output", "_report", "_skipping", "_then",
-        "_verb", "closing", "draining", "progress",
+        "_trace", "_verb", "closing", "draining", "progress",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, report: Report | None, *, bare_newlines: bool) -> None:
-        self._limits, self._report, self._bare_newlines = limits, report, bare_newlines
+    def __init__(self, limits: Limits, report: Report | None, *, bare_newlines: bool, trace: bool) -> None:
+        self._limits, self._report = limits, report
+        self._bare_newlines, self._trace = bare_newlines, trace
         self._output: list[bytes] = []
         self._buffer = bytearray()
         self._content: Content | None = None
@@ -140,7 +141,7 @@ class Framing(ABC):
     def _write(self, reply: Reply, line: bytes) -> None:
         """Answer. A 421 always ends the connection (RFC 5321 §3.8)."""
         self._output.append(line)
-        if self._report is not None:
+        if self._trace and self._report is not None:
             self._report("smtp.command", {"verb": self._verb, "code": reply.code, "reply": str(reply)})
         if reply.disconnect or reply.code == 421:
             self.closing = True

@@ -53,7 +53,7 @@ HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 class Machine(Framing):
     """The protocol of one connection.
 
-    encrypted: the connection is under TLS. report: hears every command with its reply, and every trouble of ours.
+    encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
     """
 
     __slots__ = (
@@ -74,7 +74,8 @@ class Machine(Framing):
     )  # fmt: skip
 
     def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
-        super().__init__(options.limits, report, bare_newlines=options.bare_newline == "normalize")
+        normalize = options.bare_newline == "normalize"
+        super().__init__(options.limits, report, bare_newlines=normalize, trace=options.trace)
         self._session, self._options = session, options
         self._dialog: sasl.Dialog | None = None
         self._authenticated = self._greeted = self._extended = self._mail = self._utf8 = False
