@@ -106,7 +106,7 @@ def test_users_decide_who_gets_in(steps, expected):
         ('Accept(["username" => "renamed"]);', 235, "renamed"),
         ("", 535, None),
         ("Reject();", 535, None),
-        ('Reject("no", ["reply_codes" => ["code" => 235]]);', 535, None),
+        ('Reject("no", ["reply_codes" => ["code" => 235]]);', 454, None),
         ("Defer();", 454, None),
         ('Accept(["reply_codes" => ["code" => 454]]);', 454, None),
         ("$x = 1 - [1];", 454, None),
