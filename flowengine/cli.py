@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Scriptable mail-flow policy: HSL flows decide each SMTP transaction."""
 
 
-def fail(code: int, text: str) -> None:
+def fail(code: int, text: str) -> NoReturn:
     """Say what is wrong on stderr and leave."""
     click.echo(text, err=True)
     raise SystemExit(code)
@@ -240,7 +240,6 @@ def read_message(path: str) -> bytes:
         return unix_to_wire(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     except OSError as error:
         fail(USAGE, f"{path}: {error.strerror}")
-        raise
 
 
 @main.command()
@@ -289,7 +288,6 @@ def run(flow: Path, message: str, **options: Any) -> None:
         played = asyncio.run(play(program, received, visit, services))
     except MailError as error:
         fail(USAGE, str(error))
-        raise
     except ConfigError as error:
         print_problems(error.problems, config=True)
         raise SystemExit(USAGE) from None
@@ -333,7 +331,6 @@ def verify(message: str, **options: Any) -> None:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
         fail(USAGE, str(error))
-        raise
     except ConfigError as error:
         print_problems(error.problems, config=True)
         raise SystemExit(USAGE) from None
@@ -367,7 +364,6 @@ def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[
         results = asyncio.run(play_cases(files, config, update))
     except CaseError as error:
         fail(USAGE, str(error))
-        raise
     failed = [result for result in results if not result.passed]
     if as_json:
         show(
@@ -448,7 +444,6 @@ def keys_new(
         key = new_key(path, kind, bits)
     except (KeyFileError, MailError) as error:
         fail(USAGE, str(error))
-        raise
     about = _about_key(name, key, path)
     selector = selector or (configured.selector if configured else None)
     domain = domain or (configured.domain if configured else None)
@@ -557,7 +552,6 @@ def keys_check(
         found = asyncio.run(ask())
     except DNSUnavailable as error:
         fail(WORLD, f"DNS gives no answer: {error}")
-        raise
     second = self_test(one.key, selector, domain)
     good = not found.problems and second.result != "refused"
     if as_json:
@@ -658,7 +652,6 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
         added = add_user(path, name, password)
     except (ConfigError, ValueError) as error:
         fail(USAGE, str(error))
-        raise
     click.echo(f"{'added' if added else 'changed'} {name} in {path}")
 
 
@@ -679,7 +672,6 @@ def users_remove(name: str, config_path: Path | None, file: Path | None) -> None
         removed = remove_user(path, name)
     except ConfigError as error:
         fail(USAGE, str(error))
-        raise
     if not removed:
         fail(NO, f"there is no user {name} in {path}")
     click.echo(f"removed {name} from {path}")
@@ -702,7 +694,6 @@ def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> No
         names = sorted(read_users(path))
     except ConfigError as error:
         fail(USAGE, str(error))
-        raise
     if as_json:
         show({"file": str(path), "users": names})
     else:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Literal
+from typing import Literal, get_args
 
 from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
@@ -16,7 +16,7 @@ from flowengine.mail.authentication_results import write
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType, Resolver
 from flowengine.mail.edits import DeleteField, InsertField
 from flowengine.mail.errors import MailError
-from flowengine.mail.evaluation import Evaluation
+from flowengine.mail.evaluation import Evaluation, Method
 from flowengine.mail.results_reader import forged
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
@@ -35,12 +35,21 @@ def evaluation(run: Run) -> Evaluation:
 
 @builtin(*MESSAGE, name="ScanDMARC")
 async def scan_dmarc(
-    run: Run, *, ip: str | None = None, helo: str | None = None, domain: str | None = None
+    run: Run,
+    *,
+    ip: str | None = None,
+    helo: str | None = None,
+    domain: str | None = None,
+    trusted_sealers: Sequence[str] = (),
 ) -> str | Array:
     """What the From domain's DMARC policy says of the message (RFC 9989; RFC 7489 by configuration).
 
     ip, helo, domain: other values than the transaction's for the client's address, HELO name and the envelope
         sender's domain.
+    trusted_sealers: domains whose ARC seals are believed: a failure is "pass" when the chain passes, its newest seal is
+        theirs, and they saw dmarc=pass (RFC 8617 §7.2.1). The log says so with the reason.
+
+    What was asked goes to the log once a message, with the line that `opendmarc-halonlog` reads.
 
     Returns [From domain => word]: pass; policy_absent; none, quarantine or reject when the message failed and that is
     the domain's policy; temperror when the policy or something it hangs on cannot be reached now. The text "permerror"
@@ -55,9 +64,11 @@ async def scan_dmarc(
     )
     verdict = await evaluation(run).dmarc(client, name, sender)
     if isinstance(verdict, FromRefused):
-        run.world.log("info", "dmarc", id=run.message_id, result="permerror", reason=str(verdict))
         return "permerror"
-    return Array({from_text(verdict.domain): dmarc.scan_word(verdict)})
+    trusted = {names.to_ascii(to_text(one)) or to_text(one).lower() for one in trusted_sealers}
+    vouched = await evaluation(run).vouched(verdict, trusted) if trusted else None
+    word = dmarc.scan_word(verdict) if vouched is None else vouched.status
+    return Array({from_text(verdict.domain): word})
 
 
 @builtin(*MESSAGE, name="FromDomain")
@@ -73,11 +84,14 @@ def from_domain(run: Run) -> str | None:
 
 
 @builtin(Phase.DATA, name="AddAuthenticationResults")
-async def add_authentication_results(run: Run, *, hostname: str | None = None) -> str:
+async def add_authentication_results(
+    run: Run, *, hostname: str | None = None, methods: Sequence[Literal["spf", "dkim", "dmarc", "arc"]] | None = None
+) -> str:
     """Put an Authentication-Results field (RFC 8601) with SPF, DKIM, DMARC and ARC on top of the message, and take out
     every field that claims to be ours.
 
     hostname: the authserv-id; default: `hostname` of the configuration.
+    methods: only these; [] asks nothing, and says that nothing was checked.
 
     Returns the value of the field.
 
@@ -85,7 +99,8 @@ async def add_authentication_results(run: Run, *, hostname: str | None = None) -
     """
     name = run.settings.hostname if hostname is None else to_text(shown(hostname))
     transaction = run.transaction
-    results = await evaluation(run).results(transaction.ip, transaction.helo, transaction.sender.address)
+    envelope = (transaction.ip, transaction.helo, transaction.sender.address)
+    results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
     places = [place for place, field in enumerate(run.mail.fields) if forged(field, name)]
     try:
         value = write(name, results)
@@ -126,8 +141,8 @@ async def dkim_sdid(
             if usual:
                 results = await evaluation(run).dkim()
             else:
-                resolver = _resolver(run, dns_function)
-                results = await dkim.verify(run.original, resolver, now=run.now(), limit=max(0, signature_limit))
+                asked = resolver(run, dns_function)
+                results = await dkim.verify(run.original, asked, now=run.now(), limit=max(0, signature_limit))
     except TimeoutError:
         return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
@@ -156,7 +171,7 @@ async def dkim_verify_field(
     try:
         async with asyncio.timeout(max(0.0, timeout)):
             raw = to_bytes(headerfield).rstrip(b"\r\n")
-            one = await dkim.verify_field(run.original, raw, _resolver(run, dns_function), now=run.now())
+            one = await dkim.verify_field(run.original, raw, resolver(run, dns_function), now=run.now())
     except TimeoutError:
         return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
     return signature_result(one)
@@ -221,7 +236,8 @@ class _Function:
         return Answer(tuple(to_bytes(text) for text in value.values() if isinstance(text, str)))
 
 
-def _resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+def resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+    """Who answers the questions of a verification: the world, or a flow's `dns_function`."""
     return run.world if function is None else _Function(function)
 
 

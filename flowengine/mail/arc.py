@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from flowengine.mail.authentication_results import MethodResult, Property
-from flowengine.mail.canonical import canonical_fields
+from flowengine.mail.canonical import body_hash, canonical_fields
 from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.dkim.seal import Seal, sign
 from flowengine.mail.dkim.signature import Signature, parse_arc_seal, parse_signature
@@ -85,6 +85,19 @@ class ChainResult:
         """The chain as a result of Authentication-Results (RFC 8617 §10.1)."""
         told = (Property("header", "oldest-pass", str(self.oldest_pass)),) if self.status == "pass" else ()
         return MethodResult("arc", self.status, self.reason, told, f"i={self.instance}" if self.instance else "")
+
+
+def hash_body(message: Message) -> None:
+    """Hash the body of the message as received the way its newest message signature wants it; the body keeps the hash.
+    Pure: call it in a thread before `validate` when the body is large."""
+    message = message.original
+    try:
+        sets = collect(message.headers)
+        signature = parse_signature(sets[-1].signature, arc=True) if sets else None
+    except MailError:
+        return
+    if signature is not None:
+        body_hash(message.body, signature.body_canonicalization, signature.hash, signature.length)
 
 
 async def validate(message: Message, resolver: Resolver, *, now: float, minimum_bits: int = 1024) -> ChainResult:
@@ -218,6 +231,17 @@ async def _oldest_pass(
     return 0
 
 
+def next_instance(chain: ChainResult) -> int:
+    """The instance of the next set. Raises MailError when there can be none."""
+    if chain.terminated:
+        raise MailError("the chain has failed before; no set may be added (RFC 8617 §5.1.2)")
+    if chain.status == "temperror":
+        raise MailError(f"the chain cannot be judged now: {chain.reason}")
+    if chain.instance >= MOST_SETS:
+        raise MailError(f"the chain has {chain.instance} sets; more are not allowed")
+    return chain.instance + 1
+
+
 def merged_results(fields: Iterable[Field], authserv_id: str) -> str:
     """The results of all Authentication-Results fields of ours as one value for `seal` (RFC 8617 §4.1.1), text and
     comments as they stand; only the authserv-id when there are none."""
@@ -241,13 +265,7 @@ def seal(message: Message, seal: Seal, chain: ChainResult, authentication_result
     now: seconds since 1970, for t=. Raises MailError when no set can be added: the chain was terminated, is full, is
     not known now, or an edit has touched its fields.
     """
-    instance = chain.instance + 1
-    if chain.terminated:
-        raise MailError("the chain has failed before; no set may be added (RFC 8617 §5.1.2)")
-    if chain.status == "temperror":
-        raise MailError(f"the chain cannot be judged now: {chain.reason}")
-    if instance > MOST_SETS:
-        raise MailError(f"the chain has {chain.instance} sets; more are not allowed")
+    instance = next_instance(chain)
     below: tuple[ArcSet, ...] = ()
     if chain.status != "fail":  # after a failure the seal covers its own set alone (RFC 8617 §5.1.2)
         below = collect(message.fields)

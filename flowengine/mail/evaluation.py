@@ -1,12 +1,13 @@
 """One evaluation a message: SPF, DKIM, DMARC and ARC are asked once and shared by builtins, doors, log and trace."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable, Collection
+from typing import Literal, get_args
 
 from flowengine.mail import arc, dkim, dmarc, spf
 from flowengine.mail.addresses import FromRefused, from_domain, split
 from flowengine.mail.arc import ChainResult
+from flowengine.mail.arc_trust import Vouched, newest_sealer, vouched
 from flowengine.mail.authentication_results import MethodResult, Property, of_signature
 from flowengine.mail.dkim import SignatureResult
 from flowengine.mail.dmarc import DMARCResult
@@ -17,6 +18,9 @@ from flowengine.mail.spf import Identity, SPFResult
 
 IN_A_THREAD = 1 << 20
 """Bodies from this size on (bytes) are hashed in a thread, so that other sessions go on meanwhile."""
+
+
+Method = Literal["spf", "dkim", "dmarc", "arc"]
 
 
 class Evaluation:
@@ -40,10 +44,12 @@ class Evaluation:
         self.hostname, self.standard = hostname, standard
         self._resolver, self._now, self._sample = resolver, now, sample
         self._author: str | FromRefused | None = None
+        self._refused = False
         self._signatures: tuple[SignatureResult, ...] | None = None
         self._chain: ChainResult | None = None
         self._spf: dict[tuple[str, str, str], SPFResult] = {}
         self._dmarc: dict[tuple[str, str, str], DMARCResult] = {}
+        self._vouched: Vouched | None = None
 
     @property
     def author(self) -> str | FromRefused:
@@ -79,6 +85,7 @@ class Evaluation:
         asked for."""
         author = self.author
         if isinstance(author, FromRefused):
+            self._refused = True
             return author
         key = (ip, helo, sender)
         if key not in self._dmarc:
@@ -95,6 +102,14 @@ class Evaluation:
                 sample=self._sample,
             )
         return self._dmarc[key]
+
+    async def vouched(self, verdict: DMARCResult, trusted: Collection[str]) -> Vouched | None:
+        """Whether the ARC chain lets a DMARC failure pass, see `arc_trust`. trusted: A-labels. DNS is asked only when
+        the newest sealer is one of them."""
+        if verdict.result != "fail" or newest_sealer(self.message) not in trusted:
+            return None
+        self._vouched = vouched(await self.arc(), trusted, verdict.domain)
+        return self._vouched
 
     def signers(self) -> list[tuple[int, str]]:
         """Place and domain of every signature that can be read."""
@@ -116,16 +131,28 @@ class Evaluation:
     async def arc(self) -> ChainResult:
         """The ARC chain."""
         if self._chain is None:
-            self._chain = await arc.validate(self.message, self._resolver, now=self._now())
+            message, now = self.message, self._now()
+            if message.body.size >= IN_A_THREAD and message.headers.places("arc-message-signature"):
+                await asyncio.to_thread(arc.hash_body, message)
+            self._chain = await arc.validate(message, self._resolver, now=now)
         return self._chain
 
-    async def results(self, ip: str, helo: str, sender: str) -> list[MethodResult]:
-        """SPF, DKIM, DMARC (and ARC where there is a chain) as Authentication-Results has them (RFC 8601)."""
-        found = [_spf_result(await self.spf(ip, helo, sender), helo, sender)]
-        signatures = await self.dkim()
-        found += map(of_signature, signatures) if signatures else [MethodResult("dkim", "none")]
-        found.append(_dmarc_result(await self.dmarc(ip, helo, sender)))
-        if self.message.headers.places("arc-seal"):
+    async def results(
+        self, ip: str, helo: str, sender: str, methods: Collection[Method] = get_args(Method)
+    ) -> list[MethodResult]:
+        """SPF, DKIM, DMARC (and ARC where there is a chain) as Authentication-Results has them (RFC 8601).
+
+        methods: only these; what is not named is not asked for.
+        """
+        found: list[MethodResult] = []
+        if "spf" in methods:
+            found.append(_spf_result(await self.spf(ip, helo, sender), helo, sender))
+        if "dkim" in methods:
+            signatures = await self.dkim()
+            found += map(of_signature, signatures) if signatures else [MethodResult("dkim", "none")]
+        if "dmarc" in methods:
+            found.append(_dmarc_result(await self.dmarc(ip, helo, sender)))
+        if "arc" in methods and self.message.headers.places("arc-seal"):
             found.append((await self.arc()).result())
         return found
 
@@ -140,9 +167,47 @@ class Evaluation:
             ]
         for verdict in list(self._dmarc.values())[-1:]:
             found["dmarc"] = {"result": verdict.result, "policy": verdict.policy, "domain": verdict.domain}
+        if self._vouched is not None:
+            found["trusted_sealer"] = self._vouched.reason
         if self._chain is not None:
             found["arc"] = self._chain.status
         return found
+
+    def dmarc_event(self, transaction: str, time: float) -> dict[str, object] | None:
+        """What the log says of DMARC, once a message: result, domain, reason, and `line`, which `opendmarc-halonlog`
+        reads. None when nobody asked for DMARC; nothing is computed for it.
+
+        transaction: the id of the message. time: Unix time at which it came. A result of temperror or permerror has no
+        line, as no report counts it; SPF and signatures that nobody asked for stand in it as unknown or not at all.
+        """
+        if isinstance(self._author, FromRefused):
+            return {"result": "permerror", "reason": str(self._author)} if self._refused else None
+        if not self._dmarc:
+            return None
+        (ip, helo, sender), verdict = next(iter(self._dmarc.items()))
+        about: dict[str, object] = {
+            "result": verdict.result,
+            "domain": verdict.domain,
+            "disposition": verdict.disposition,
+            "reason": verdict.reason,
+        }
+        spared = self._vouched is not None and self._vouched.status == "pass"
+        if self._vouched is not None:
+            about["trusted_sealer"] = self._vouched.reason
+        if verdict.result in ("pass", "fail", "none"):
+            asked = self._spf.get((ip, helo, sender))
+            about["line"] = dmarc.log_line(
+                verdict,
+                transaction=transaction,
+                time=time,
+                ip=ip,
+                sender=split(sender)[1],
+                helo=helo,
+                spf=asked.result if asked is not None else "unknown",
+                dkim=[(one.selector, one.domain, one.result) for one in self._signatures or ()],
+                spared=spared,
+            )
+        return about
 
 
 def _spf_domain(helo: str, sender: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
+from flowengine.mail.arc_seal import ArcSeal
 from flowengine.mail.dkim import Seal
 from flowengine.mail.message import Message
 
@@ -82,12 +83,16 @@ class Defer(Action):
     gravity: ClassVar[int] = 4
 
 
+AnySeal = Seal | ArcSeal
+"""What is set on a message when it leaves (sealing.py)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept(Action):
     """An action that keeps the message as it stood then, with the seals asked for by then."""
 
     message: Message
-    seals: tuple[Seal, ...] = ()
+    seals: tuple[AnySeal, ...] = ()
     sender: str = ""
     recipient: str
     transportid: str | None = None

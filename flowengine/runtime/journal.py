@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from flowengine.language.texts import shown
 from flowengine.language.values import to_text
-from flowengine.mail.dkim import parse_signature
+from flowengine.mail.dkim import Seal, parse_signature
 from flowengine.mail.edits import InsertField, make_field
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
@@ -26,6 +26,10 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
     for one in signing:
         services.counters.increment("signing_verdicts", verdict=str(one["verdict"]), listener=connection.listener)
     services.counters.increment("verdicts", verdict=outcome.verdict or "Refused", listener=connection.listener)
+    evaluation = transaction.evaluation
+    about = evaluation.dmarc_event(transaction.id, transaction.started) if evaluation is not None else None
+    if about is not None:
+        services.log.event("info", "dmarc", id=transaction.id, **about)
     seconds = services.clock.now() - transaction.started
     services.log.event(
         "info" if reply.positive else "notice",
@@ -42,9 +46,10 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
         size=outcome.message.received_size,
         verdict=outcome.verdict or "Refused",
         reply=str(reply),
+        kept=len(outcome.kept) if reply.positive else 0,
         actions=[_actions(run) for run in outcome.runs[:SHOWN]],
         errors=[to_text(shown(str(run.error))) for run in outcome.runs if run.error is not None][:SHOWN],
-        results=transaction.evaluation.summary() if transaction.evaluation is not None else {},
+        results=evaluation.summary() if evaluation is not None else {},
         signing=signing[:SHOWN],
         facts=len(transaction.world.facts) + transaction.world.dropped,
         seconds=round(seconds, 4),
@@ -59,7 +64,10 @@ def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
         for action in run.actions:
             if not isinstance(action, Deliver) or id(action) not in kept:
                 continue
-            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals] + _own_signatures(action.message)
+            # an ARC-Message-Signature signs no message (RFC 8617 §4.1.2)
+            seals = [seal for seal in action.seals if isinstance(seal, Seal) and seal.arc is None]
+            domains = [f"{seal.domain}/{seal.selector}" for seal in seals]
+            domains += _own_signatures(action.message)
             if domains:
                 verdicts.append({"recipient": action.recipient, "verdict": "signed", "domains": domains})
             else:

@@ -16,10 +16,9 @@ from flowengine.language.problems import FlowError, Span
 from flowengine.language.texts import shown
 from flowengine.language.thrown import place_of
 from flowengine.language.values import Value
-from flowengine.mail.dkim import Seal
 from flowengine.mail.edits import Edit
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Action, Defer, Deliver, Done, Kept, Quarantine
+from flowengine.runtime.actions import Action, AnySeal, Defer, Deliver, Done, Kept, Quarantine
 from flowengine.runtime.phases import PHASES, PhaseRow
 from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
@@ -102,7 +101,7 @@ class Run:
         self.arguments: Mapping[str, Value] = arguments or {}
         self.variables: object = self.row.variables(self)
         self.actions: list[Action] = []
-        self.seals: tuple[Seal, ...] = ()
+        self.seals: tuple[AnySeal, ...] = ()
         self.metadata: dict[str, str] = dict(transaction.metadata)
         self.notes = Notes()
         limits = self.settings.limits
@@ -191,7 +190,7 @@ class Run:
         self.budget.spend(len(edits) * (1 + (len(mail.fields) + len(mail.edits) >> 5)))  # each writes both lists anew
         self.message = mail.edit(*edits)
 
-    def seal(self, seal: Seal) -> None:
+    def seal(self, seal: AnySeal) -> None:
         """Have the message signed when it leaves. The same seal asked for twice is set once."""
         if seal not in self.seals:
             self.seals = (*self.seals, seal)

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Iterable
 
-from flowengine.mail import dkim
+from flowengine.mail import arc_seal, dkim
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Kept, Reply
+from flowengine.runtime.actions import AnySeal, Kept, Reply
 
 CANNOT_SIGN = Reply(451, "4.7.5", "This message cannot be signed now, try again later")
 """What the client hears when a signature that was asked for cannot be made: nothing leaves unsigned."""
@@ -17,7 +17,7 @@ class Sealer:
 
     def __init__(self, now: float) -> None:
         self._now = now
-        self._done: dict[tuple[Message, tuple[dkim.Seal, ...]], Message] = {}
+        self._done: dict[tuple[Message, tuple[AnySeal, ...]], Message] = {}
 
     async def seal(self, kept: Kept) -> Message:
         """The message as it leaves for one recipient. Raises MailError when a signature cannot be made."""
@@ -31,8 +31,16 @@ class Sealer:
             self._done[key] = found
         return found
 
-    def _sealed(self, message: Message, seals: Iterable[dkim.Seal]) -> Message:
-        # DKIM before ARC: an ARC-Message-Signature covers the DKIM signatures below it (RFC 8617 §5.1)
-        for seal in sorted(seals, key=lambda one: one.arc is not None):
-            message = dkim.sealed(message, seal, self._now)
+    def _sealed(self, message: Message, seals: Iterable[AnySeal]) -> Message:
+        for seal in sorted(seals, key=_order):
+            if isinstance(seal, arc_seal.ArcSeal):
+                message = arc_seal.sealed(message, seal, self._now)
+            else:
+                message = dkim.sealed(message, seal, self._now)
         return message
+
+
+def _order(seal: AnySeal) -> int:
+    """DKIM before ARC: an ARC-Message-Signature covers the DKIM signatures below it, and the ARC-Seal covers that
+    (RFC 8617 §5.1)."""
+    return 2 if isinstance(seal, arc_seal.ArcSeal) else 0 if seal.arc is None else 1

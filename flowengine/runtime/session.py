@@ -184,8 +184,10 @@ class Session:
         )
         results: list[RunResult] = []
         if Phase.EOD in self.policy.flows:
-            run = Run(self._services, self.connection, Phase.EOD, transaction, message=message)
-            results.append(await carry_out(self.policy.flows[Phase.EOD], run, self._runner))
+            flow = self.policy.flows[Phase.EOD]
+            arguments = {"mail": flow.classes["EODMailMessage"]()}  # the vocabulary's, which is handed to us
+            run = Run(self._services, self.connection, Phase.EOD, transaction, message=message, arguments=arguments)
+            results.append(await carry_out(flow, run, self._runner))
         else:
             view: Message | None = message
             for number, recipient in enumerate(transaction.recipients):

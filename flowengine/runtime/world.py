@@ -4,6 +4,7 @@ A run is a pure function of message, session facts and these answers; `World(ser
 answers again, so a run can be repeated later, with a trace.
 """
 
+import asyncio
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value
-from flowengine.mail.dns import Answer, RecordType
+from flowengine.mail.dns import Answer, DNSUnavailable, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.files import read_below
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services, TLSOptions, Wire, WireRequest
@@ -74,6 +75,7 @@ class World:
         self.dropped = 0
         """Facts beyond [limits] script_facts: counted, not kept."""
         self._wires = 0
+        self._dns_open, self._dns_since, self._dns_spent = 0, 0.0, 0.0
 
     @property
     def repeats(self) -> bool:
@@ -89,12 +91,32 @@ class World:
             return self._again("dns", question)  # type: ignore[no-any-return]  # a dns fact holds an Answer
         started = self._services.clock.monotonic()
         try:
-            answer = await self._services.dns.query(name, kind)
+            answer = await self._within_time(name, kind, started)
         except Exception as error:
             self._keep("dns", question, error, started)
             raise
         self._keep("dns", question, answer, started)
         return answer
+
+    async def _within_time(self, name: str, kind: RecordType, started: float) -> Answer:
+        """The answer, unless the time that the message has for DNS is over. Questions at the same time count once."""
+        if self._dns_open == 0:
+            self._dns_since = started
+        left = self._services.settings.limits.dns_time - self._dns_spent - (started - self._dns_since)
+        self._dns_open += 1
+        try:
+            if left <= 0:
+                raise TimeoutError
+            async with asyncio.timeout(left) as timer:
+                return await self._services.dns.query(name, kind)
+        except TimeoutError:
+            if left > 0 and not timer.expired():
+                raise  # somebody else's
+            raise DNSUnavailable(name, kind, "the message's time for DNS is over ([limits] dns_time)") from None
+        finally:
+            self._dns_open -= 1
+            if self._dns_open == 0:
+                self._dns_spent += self._services.clock.monotonic() - self._dns_since
 
     # -- HTTP -----------------------------------------------------------------------------------------------------
 

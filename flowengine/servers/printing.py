@@ -8,8 +8,8 @@ from pathlib import PurePath
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, number_text, to_text
-from flowengine.mail.dkim import Seal
-from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reply
+from flowengine.mail.arc_seal import ArcSeal
+from flowengine.runtime.actions import Action, AnySeal, Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.run import Call, RunResult
 from flowengine.servers.play import Played
 
@@ -131,8 +131,10 @@ def action_text(action: Action, recipient: str | None) -> str:
     return "  ".join(words)
 
 
-def signed_text(seal: Seal) -> str:
+def signed_text(seal: AnySeal) -> str:
     """A signature to be made, without its key."""
+    if isinstance(seal, ArcSeal):
+        return f"sealed i={seal.instance} cv={seal.chain.status} d={seal.domain} s={seal.selector}"
     return f"signed {seal.algorithm} d={seal.domain} s={seal.selector}"
 
 

@@ -5,7 +5,7 @@ import asyncio
 from flowengine.mail.addresses import parse_path
 from flowengine.mail.message import Message
 from flowengine.services.fakes import FakeLog
-from tests.runtime.stage import MAIL, Stage, now
+from tests.runtime.stage import MAIL, Stage, key, now
 
 
 class FullDisk(FakeLog):
@@ -50,3 +50,11 @@ def test_what_leaves_beside_a_refusal_has_a_signing_verdict():
     )
     (line,) = stage.log.of("verdict")
     assert [one["verdict"] for one in line["signing"]] == ["unsigned"]
+
+
+def test_an_arc_message_signature_alone_leaves_the_message_unsigned():
+    stage = Stage(keys={"x": key("x")})
+    stage.one('DKIMSign("s1", "example.org", "pki:x", ["arc" => true]);')
+    stage.one('DKIMSign("s1", "example.org", "pki:x");')
+    verdicts = [line["signing"][0]["verdict"] for line in stage.log.of("verdict")]
+    assert verdicts == ["unsigned", "signed"]

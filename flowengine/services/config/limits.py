@@ -95,6 +95,10 @@ class Limits:
     ] = 500
 
     # -- the outside world
+    dns_time: Annotated[
+        float,
+        Meta(description="Waiting for DNS, each message; what is asked later is `temperror`.", ge=0.1, le=3600),
+    ] = 30.0
     dns_in_flight: Annotated[int, Meta(description="Questions to DNS at a time in one worker.", ge=1, le=100_000)] = 500
     http_in_flight: Annotated[int, Meta(description="HTTP calls at a time in one worker.", ge=1, le=100_000)] = 100
     http_body: Annotated[int, Meta(description="Answer of one HTTP call.", ge=1024, le=_GB)] = 16 << 20
