@@ -13,7 +13,7 @@ from flowengine.language.conversion import got
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import shown
-from flowengine.language.values import Array, Value, to_bytes, to_text
+from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail.addresses import Path, parse_path
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Accept, Action, Defer, Delete, Deliver, Done, Reject
@@ -148,7 +148,7 @@ def envelope_address(value: str | Array) -> Path:
         local_part, domain = value.get("localpart"), value.get("domain")
         if not isinstance(local_part, str) or not isinstance(domain, str):
             raise FlowError("an address is text or an array with localpart and domain")
-        value = f"{shown(local_part)}@{shown(domain)}" if local_part or domain else ""
+        value = from_text(Path(to_text(shown(local_part)), to_text(shown(domain))).address)
     if shown(value) is not value:  # an address is heard by the next hop and stands in the log
         raise FlowError(f"{shown(value)} is no envelope address")
     try:

@@ -97,8 +97,6 @@ class Session:
             verdict = self.results[-1].verdict
             if isinstance(verdict, Accept):
                 username = str(verdict.changes.get("username", username))
-            elif reply.positive:  # a refusal with the code of a success lets nobody in
-                reply = row.reply(Reject)
         elif self.policy.users is not None:
             known = await self.policy.users.verify(username, password, self.connection.client.ip)
             if known is None:
