@@ -285,3 +285,13 @@ def test_results_can_be_stamped_without_asking_anything() -> None:
     flow = 'echo AddAuthenticationResults(["methods" => ["dkim"]]);'
     assert world.echoed(flow) == ["mx.example.net;\r\n\tdkim=none"]
     assert world.dns.asked == []
+
+
+# -- what came before --------------------------------------------------------------------------------------------------
+
+
+def test_historic_words_answer_in_their_shapes() -> None:
+    records = {("_adsp._domainkey.example.org", "txt"): "dkim=all", ("example.org", "mx"): "10 mx.example.org"}
+    world = Stage(dns=FakeResolver(records))
+    assert world.echoed('echo DKIMADSP(); echo DomainKeysVerify()["result"];') == ['["example.org"=>"fail"]', "none"]
+    assert world.echoed("echo DKIMADSP();", message=b"Subject: x\r\n\r\n") == ['[""=>"permerror"]']
