@@ -10,8 +10,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -35,7 +36,7 @@ def main() -> None:
     """Scriptable mail-flow policy: HSL flows decide each SMTP transaction."""
 
 
-def fail(code: int, text: str) -> None:
+def fail(code: int, text: str) -> NoReturn:
     """Say what is wrong on stderr and leave."""
     click.echo(text, err=True)
     raise SystemExit(code)
@@ -239,7 +240,6 @@ def read_message(path: str) -> bytes:
         return unix_to_wire(sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes())
     except OSError as error:
         fail(USAGE, f"{path}: {error.strerror}")
-        raise
 
 
 @main.command()
@@ -279,13 +279,15 @@ def run(flow: Path, message: str, **options: Any) -> None:
         mail_from=options["mail_from"],
         recipients=options["rcpt_to"],
         user=options["auth_user"],
-        transport=compiler.only_transport(),
+        transport=compiler.only_transport() if config.path is not None else None,
     )
     try:
-        played = asyncio.run(play(program, received, visit, services_for(config, quiet=True)))
+        services = services_for(config, quiet=True)
+        if config.path is None:  # a play without a configuration: any transport and quarantine will do
+            services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
+        played = asyncio.run(play(program, received, visit, services))
     except MailError as error:
         fail(USAGE, str(error))
-        raise
     except ConfigError as error:
         print_problems(error.problems, config=True)
         raise SystemExit(USAGE) from None
@@ -329,7 +331,6 @@ def verify(message: str, **options: Any) -> None:
         report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
     except MailError as error:
         fail(USAGE, str(error))
-        raise
     except ConfigError as error:
         print_problems(error.problems, config=True)
         raise SystemExit(USAGE) from None
@@ -363,7 +364,6 @@ def test(config_path: Path | None, as_json: bool, update: bool, paths: Sequence[
         results = asyncio.run(play_cases(files, config, update))
     except CaseError as error:
         fail(USAGE, str(error))
-        raise
     failed = [result for result in results if not result.passed]
     if as_json:
         show(
@@ -444,7 +444,6 @@ def keys_new(
         key = new_key(path, kind, bits)
     except (KeyFileError, MailError) as error:
         fail(USAGE, str(error))
-        raise
     about = _about_key(name, key, path)
     selector = selector or (configured.selector if configured else None)
     domain = domain or (configured.domain if configured else None)
@@ -553,7 +552,6 @@ def keys_check(
         found = asyncio.run(ask())
     except DNSUnavailable as error:
         fail(WORLD, f"DNS gives no answer: {error}")
-        raise
     second = self_test(one.key, selector, domain)
     good = not found.problems and second.result != "refused"
     if as_json:
@@ -654,7 +652,6 @@ def users_add(name: str, password_stdin: bool, config_path: Path | None, file: P
         added = add_user(path, name, password)
     except (ConfigError, ValueError) as error:
         fail(USAGE, str(error))
-        raise
     click.echo(f"{'added' if added else 'changed'} {name} in {path}")
 
 
@@ -675,7 +672,6 @@ def users_remove(name: str, config_path: Path | None, file: Path | None) -> None
         removed = remove_user(path, name)
     except ConfigError as error:
         fail(USAGE, str(error))
-        raise
     if not removed:
         fail(NO, f"there is no user {name} in {path}")
     click.echo(f"removed {name} from {path}")
@@ -698,7 +694,6 @@ def users_list(as_json: bool, config_path: Path | None, file: Path | None) -> No
         names = sorted(read_users(path))
     except ConfigError as error:
         fail(USAGE, str(error))
-        raise
     if as_json:
         show({"file": str(path), "users": names})
     else:

@@ -3,15 +3,17 @@
 A final action ends the whole script, also from inside functions and callbacks, unless its option `done` is false.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import NoReturn
 
+from flowengine.language.conversion import got
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import shown
-from flowengine.language.values import Array, Value, to_bytes, to_text, type_name
+from flowengine.language.values import Array, Value, to_bytes, to_text
 from flowengine.mail.addresses import Path, parse_path
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Accept, Action, Defer, Delete, Deliver, Done, Reject
@@ -60,12 +62,13 @@ def _refusal(
 
 def _text(reason: str | Sequence[str]) -> str:
     """A reason as text for people, secrets hidden."""
-    return to_text(shown(reason if isinstance(reason, str) else "\n".join(reason)))
+    return "\n".join(to_text(shown(part)) for part in ([reason] if isinstance(reason, str) else reason))
 
 
 def _codes(codes: Codes | None) -> dict[str, object]:
-    """The `reply_codes` option as plain data."""
-    return {name: list(value.values()) if isinstance(value, Array) else value for name, value in (codes or {}).items()}
+    """The `reply_codes` option as plain data: code and enhanced, which are all there is to say."""
+    known = {name: value for name, value in (codes or {}).items() if name in ("code", "enhanced")}
+    return {name: list(value.values()) if isinstance(value, Array) else value for name, value in known.items()}
 
 
 @builtin(Phase.DATA, final=True, name="Deliver")
@@ -104,12 +107,19 @@ def deliver(
         reply=run.speak(Deliver, reason, _codes(reply_codes), disconnect),
         reason=_text(reason),
         reply_codes=_codes(reply_codes),
-        delay=run.transaction.delay if delay is None else delay,
+        delay=run.transaction.delay if delay is None else seconds(delay),
         queue=queue,
-        jobid=jobid,
+        jobid=to_text(shown(jobid)),
         done=done,
     )
     _decide(run, action, done)
+
+
+def seconds(delay: float) -> float:
+    """A delay that a flow asks for, not negative. Raises FlowError for one that has no end."""
+    if not math.isfinite(delay):
+        raise FlowError("a delay is a number of seconds")
+    return max(0.0, delay)
 
 
 def _decide(run: Run, action: Action, done: bool) -> None:
@@ -138,7 +148,9 @@ def envelope_address(value: str | Array) -> Path:
         local_part, domain = value.get("localpart"), value.get("domain")
         if not isinstance(local_part, str) or not isinstance(domain, str):
             raise FlowError("an address is text or an array with localpart and domain")
-        value = f"{local_part}@{domain}" if local_part or domain else ""
+        value = f"{shown(local_part)}@{shown(domain)}" if local_part or domain else ""
+    if shown(value) is not value:  # an address is heard by the next hop and stands in the log
+        raise FlowError(f"{shown(value)} is no envelope address")
     try:
         return parse_path(b"<" + to_bytes(value) + b">", utf8=True)
     except MailError as error:
@@ -147,19 +159,23 @@ def envelope_address(value: str | Array) -> Path:
 
 def known_transport(run: Run, transportid: str) -> str:
     """The name of a configured transport. Raises FlowError."""
-    transportid = to_text(transportid)
+    transportid = to_text(shown(transportid))
     transports = run.settings.transports
-    if transports and transportid not in transports:
+    if transports is None:
+        return transportid
+    if transportid not in transports:
+        transportid = transportid.removeprefix("mailtransport:")  # the ids of classic configurations
+    if transportid not in transports:
         raise FlowError(f'there is no transport "{transportid}"; known: {", ".join(sorted(transports))}')
     return transportid
 
 
 def texts(metadata: Mapping[str, Value]) -> dict[str, str]:
-    """Metadata holds texts only (HSL reference §2.4). Raises FlowError."""
+    """Metadata holds texts only (HSL reference §2.4), and no secrets: it is stored and logged. Raises FlowError."""
     for name, value in metadata.items():
         if not isinstance(value, str):
-            raise FlowError(f'metadata "{name}" is a string, got a {type_name(value)}; json_encode others')
-    return {to_text(str(name)): to_text(str(value)) for name, value in metadata.items()}
+            raise FlowError(f'metadata "{shown(str(name))}" is a string, got {got(value)}; json_encode others')
+    return {to_text(shown(str(name))): to_text(shown(value)) for name, value in metadata.items()}
 
 
 @builtin(Phase.DATA, name="CopyMail", deprecated='Deliver(["done" => false])')
@@ -208,8 +224,8 @@ def quarantine(
 
         Quarantine("spam");  // ends: Quarantine
     """
-    name = id.removeprefix("mailquarantine:")
-    if name not in run.settings.quarantines:
+    name = to_text(shown(id)).removeprefix("mailquarantine:")
+    if run.settings.quarantines is not None and name not in run.settings.quarantines:
         known = ", ".join(sorted(run.settings.quarantines)) or "none; add [quarantine.NAME] with a path"
         raise FlowError(f'there is no quarantine "{name}"; known: {known}')
     done = done and final_action
@@ -293,14 +309,14 @@ def accept_step(
         changes["remoteip"] = transaction.ip = client_address(remoteip)
         run.connection.client = replace(run.connection.client, ip=transaction.ip)
     if remoteptr is not None:
-        changes["remoteptr"] = to_text(remoteptr)
-        run.connection.client = replace(run.connection.client, ptr=to_text(remoteptr))
+        changes["remoteptr"] = to_text(shown(remoteptr))
+        run.connection.client = replace(run.connection.client, ptr=to_text(shown(remoteptr)))
     if host is not None:
-        changes["host"] = run.connection.helo = transaction.helo = to_text(host)
+        changes["host"] = run.connection.helo = transaction.helo = to_text(shown(host))
     if extensions is not None:
-        changes["extensions"] = [to_text(one) for one in extensions]
+        changes["extensions"] = [to_text(shown(one)) for one in extensions]
     if username is not None:
-        changes["username"] = to_text(username)
+        changes["username"] = to_text(shown(username))
     if sender is not None and run.phase == Phase.MAILFROM:
         transaction.sender = envelope_address(sender)
         changes["sender"] = transaction.sender.address
@@ -309,7 +325,7 @@ def accept_step(
         changes["recipient"] = run.recipient.address.address
     if transportid is not None and run.phase == Phase.RCPTTO:
         run.recipient.transportid = known_transport(run, transportid)
-        changes["transportid"] = transportid
+        changes["transportid"] = run.recipient.transportid
     codes = _codes(reply_codes)
     reply = run.speak(Accept, reason, codes, disconnect)
     run.finish(Accept(reply=reply, reason=_text(reason), reply_codes=codes, changes=changes))
@@ -320,4 +336,4 @@ def client_address(text: str) -> str:
     try:
         return str(ip_address(text))
     except ValueError:
-        raise FlowError(f'"{text}" is no IP address') from None
+        raise FlowError(f'"{shown(text)}" is no IP address') from None

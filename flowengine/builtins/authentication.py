@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Literal, get_args
 
+from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
@@ -56,7 +59,7 @@ async def scan_dmarc(
     """
     sender = run.transaction.sender.address if domain is None else f"postmaster@{to_text(domain)}" if domain else ""
     client, name = (
-        run.transaction.ip if ip is None else to_text(ip),
+        run.transaction.ip if ip is None else client_address(ip),
         run.transaction.helo if helo is None else to_text(helo),
     )
     verdict = await evaluation(run).dmarc(client, name, sender)
@@ -94,7 +97,7 @@ async def add_authentication_results(
 
         AddAuthenticationResults();  // "mx.example.net; …"
     """
-    name = run.settings.hostname if hostname is None else to_text(hostname)
+    name = run.settings.hostname if hostname is None else to_text(shown(hostname))
     transaction = run.transaction
     envelope = (transaction.ip, transaction.helo, transaction.sender.address)
     results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
@@ -138,8 +141,8 @@ async def dkim_sdid(
             if usual:
                 results = await evaluation(run).dkim()
             else:
-                resolver = _resolver(run, dns_function)
-                results = await dkim.verify(run.original, resolver, now=run.now(), limit=max(0, signature_limit))
+                asked = resolver(run, dns_function)
+                results = await dkim.verify(run.original, asked, now=run.now(), limit=max(0, signature_limit))
     except TimeoutError:
         return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
@@ -168,7 +171,7 @@ async def dkim_verify_field(
     try:
         async with asyncio.timeout(max(0.0, timeout)):
             raw = to_bytes(headerfield).rstrip(b"\r\n")
-            one = await dkim.verify_field(run.original, raw, _resolver(run, dns_function), now=run.now())
+            one = await dkim.verify_field(run.original, raw, resolver(run, dns_function), now=run.now())
     except TimeoutError:
         return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
     return signature_result(one)
@@ -233,7 +236,8 @@ class _Function:
         return Answer(tuple(to_bytes(text) for text in value.values() if isinstance(text, str)))
 
 
-def _resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+def resolver(run: Run, function: Callable[..., Value] | None) -> Resolver:
+    """Who answers the questions of a verification: the world, or a flow's `dns_function`."""
     return run.world if function is None else _Function(function)
 
 
@@ -249,14 +253,16 @@ async def spf_score(run: Run, ip: str, helo: str, domain: str, *, extended_resul
         spf("192.0.2.7", "mx.example.org", "example.org");  // 0
     """
     found = await _spf(run, ip, helo, domain)
-    return Array({"result": found.result}) if extended_result else _SCORES.get(found.result, 50)
+    word = found.result if found is not None else "invalid"
+    return Array({"result": word}) if extended_result else _SCORES.get(word, 50)
 
 
 @builtin
 async def spf_query(
     run: Run, ip: str, helo: str, domain: str, *, timeout: float = 20.0, servers: Sequence[str] = ()
 ) -> Array:
-    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror or permerror.
+    """SPF (RFC 7208) as a word: none, neutral, pass, fail, softfail, temperror, permerror; invalid for an ip that is
+    no address.
 
     domain: the envelope sender or its domain; "" asks for the HELO name. timeout: seconds for all of it.
 
@@ -271,14 +277,23 @@ async def spf_query(
             found = await _spf(run, ip, helo, domain)
     except TimeoutError:
         return Array({"result": "temperror"})
+    if found is None:
+        return Array({"result": "invalid"})
     about = Array({"result": found.result})
     if found.explanation:
         about["explanation"] = from_text(found.explanation)
     return about
 
 
-async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult:
+async def _spf(run: Run, ip: str, helo: str, domain: str) -> spf.SPFResult | None:
+    """SPF, or None for a client whose address is none. One that is not known ("") has no SPF."""
     sender = to_text(domain)
     if sender and "@" not in sender:
         sender = f"postmaster@{sender}"
+    if not ip:
+        return spf.SPFResult("none", "", "mailfrom" if sender else "helo", "the client's address is not known")
+    try:
+        ip_address(to_text(ip))
+    except ValueError:
+        return None
     return await spf.check(to_text(ip), to_text(helo), sender, run.world, receiver=run.settings.hostname, now=run.now())

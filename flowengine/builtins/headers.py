@@ -1,7 +1,10 @@
 """Reading and changing header fields. Reading sees the message as received, changes show in what leaves."""
 
+from collections.abc import Callable
+
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
+from flowengine.language.texts import shown
 from flowengine.language.values import from_bytes, from_text, to_bytes
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceField
 from flowengine.mail.encoded_words import written
@@ -50,7 +53,7 @@ def add_header(run: Run, name: str, value: str, refold: bool = True) -> None:
 
         AddHeader("X-Checked", "yes");  // none
     """
-    _edit(run, [InsertField(0, _name(name), _value(name, value, refold))])
+    _edit(run, lambda: [InsertField(0, _name(name), _value(name, value, refold))])
 
 
 @builtin(Phase.DATA, name="SetHeader")
@@ -63,8 +66,8 @@ def set_header(run: Run, name: str, value: str, refold: bool = True) -> int:
     if not places:
         add_header(run, name, value, refold)
         return 0
-    written = _value(name, value, refold)
-    _edit(run, [ReplaceField(place, run.mail.fields[place].name, written) for place in places])
+    fields, changed = run.mail.fields, _value(name, value, refold)
+    _edit(run, lambda: [ReplaceField(place, fields[place].name, changed) for place in places])
     return len(places)
 
 
@@ -74,7 +77,7 @@ def prepend_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 
     PrependHeader("Subject", "[list] ");  // 1
     """
-    return _extend(run, name, value, "", refold)
+    return _extend(run, name, shown(value), "", refold)
 
 
 @builtin(Phase.DATA, name="AppendHeader")
@@ -83,7 +86,7 @@ def append_header(run: Run, name: str, value: str, refold: bool = True) -> int:
 
     AppendHeader("Subject", " (external)");  // 1
     """
-    return _extend(run, name, "", value, refold)
+    return _extend(run, name, "", shown(value), refold)
 
 
 def _extend(run: Run, name: str, before: str, after: str, refold: bool) -> int:
@@ -91,11 +94,13 @@ def _extend(run: Run, name: str, before: str, after: str, refold: bool) -> int:
     if not places:
         add_header(run, name, before + after, refold)
         return 0
-    edits: list[Edit] = []
-    for place in places:
-        field = run.mail.fields[place]
-        edits.append(ReplaceField(place, field.name, _value(name, before + from_text(field.text) + after, refold)))
-    _edit(run, edits)
+    fields = run.mail.fields
+
+    def extended(place: int) -> Edit:
+        field = fields[place]
+        return ReplaceField(place, field.name, _value(name, before + from_text(field.text) + after, refold))
+
+    _edit(run, lambda: [extended(place) for place in places])
     return len(places)
 
 
@@ -106,7 +111,7 @@ def delete_header(run: Run, name: str) -> int:
     DelHeader("X-Absent");  // 0
     """
     places = run.mail.fields.places(name)
-    _edit(run, [DeleteField(place) for place in reversed(places)])
+    _edit(run, lambda: [DeleteField(place) for place in reversed(places)])
     return len(places)
 
 
@@ -121,20 +126,19 @@ def discard_mail_data_changes(run: Run) -> int:
     return undone
 
 
-def _edit(run: Run, edits: list[Edit]) -> None:
-    if not edits:
-        return
+def _edit(run: Run, edits: Callable[[], list[Edit]]) -> None:
+    """Make the edits and apply them. Raises FlowError for a name or value that no field can have."""
     try:
-        run.edit(*edits)
+        run.edit(*edits())
     except MailError as error:
         raise FlowError(str(error)) from None
 
 
 def _name(name: str) -> str:
-    return to_bytes(name).decode("utf-8", "surrogateescape")
+    return to_bytes(shown(name)).decode("utf-8", "surrogateescape")
 
 
 def _value(name: str, value: str, refold: bool) -> str:
-    """A flow's value as field text. A line break that a flow put in is a fold, never a new field."""
-    text = to_bytes(value).decode("utf-8", "surrogateescape")
+    """A flow's value as field text, secrets hidden. A line break that a flow put in is a fold, never a new field."""
+    name, text = _name(name), to_bytes(shown(value)).decode("utf-8", "surrogateescape")
     return written(name, text, columns=COLUMNS) if refold else written(name, text, encoded=False, columns=None)

@@ -11,8 +11,8 @@ from urllib.parse import quote_from_bytes, urlsplit
 from flowengine.builtins.run import Run, grown
 from flowengine.language.functions import Builtin, builtin
 from flowengine.language.problems import FlowError
-from flowengine.language.texts import fingerprint, text
-from flowengine.language.values import Array, Function, Secret, Value, from_bytes, from_text, to_bytes, truth
+from flowengine.language.texts import fingerprint, shown_string, text
+from flowengine.language.values import Array, Function, Value, from_bytes, from_text, to_bytes, truth
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable
 
 MAX_REDIRECTS = 20
@@ -171,7 +171,7 @@ def _seconds(value: float, default: float) -> float:
 def _address(url: str, get: Sequence[Value]) -> tuple[str, str]:
     """The URL with its values, and what may be shown of it: "" when it holds no secret."""
     values = [text(value) for value in get]
-    hidden = type(url) is Secret or any(type(value) is Secret for value in values)
+    hidden = [shown_string(value) is not value for value in values]
 
     def filled(encoded: Sequence[str], pattern: str) -> str:
         def one(place: re.Match[str]) -> str:
@@ -181,11 +181,11 @@ def _address(url: str, get: Sequence[Value]) -> tuple[str, str]:
         return _UNSAFE.sub(lambda found: f"%{ord(found[0]) & 255:02X}", _PLACEHOLDER.sub(one, pattern))
 
     complete = filled([_encoded(value) for value in values], str(url))
-    if not hidden:
+    if shown_string(url) is not url:
+        return complete, fingerprint(url)  # the secret may be any part of it
+    if not any(hidden):
         return complete, ""
-    if type(url) is Secret:
-        return complete, f"{url.partition('?')[0].partition('@')[2] or url.partition('?')[0]}?{fingerprint(url)}"
-    return complete, filled([fingerprint(v) if type(v) is Secret else _encoded(v) for v in values], url)
+    return complete, filled([fingerprint(v) if h else _encoded(v) for v, h in zip(values, hidden, strict=True)], url)
 
 
 def _encoded(value: str) -> str:

@@ -93,7 +93,7 @@ def json_decode(run: Run, string: str, *, allow_comments: bool = False) -> Value
 
     allow_comments: skip // and /* */ outside strings.
 
-    Values of the fields named by [api] secret_fields are secrets.
+    Values of the fields named by [api] secret_fields are secrets, and so is any text with a private key.
 
     Returns none for what is no JSON, for more than 100 levels and for NaN, Infinity and numbers beyond a double.
 
@@ -157,7 +157,7 @@ class _Reader:
         kind = type(item)
         if kind is str:
             text = item if item.isascii() else from_text(_SURROGATES.sub("\ufffd", item))
-            return Secret(text) if hidden else text
+            return Secret(text) if hidden or "PRIVATE KEY-----" in text else text
         if item is None or kind is bool:
             return item
         if kind is int or kind is float:

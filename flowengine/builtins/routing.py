@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from flowengine.builtins.actions import client_address, envelope_address, known_transport, texts
+from flowengine.builtins.actions import seconds as until
 from flowengine.language.functions import builtin
+from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_text
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
@@ -45,7 +47,7 @@ def set_delayed_deliver(run: Run, seconds: float) -> None:
 
     SetDelayedDeliver(60);  // none
     """
-    run.transaction.delay = max(0.0, seconds)
+    run.transaction.delay = until(seconds)
 
 
 @builtin(Phase.DATA, Phase.EOD, name="SetMetaData")
@@ -85,7 +87,7 @@ def set_sender_helo(run: Run, host: str) -> str:
 
     SetSenderHELO("mx.example.org");  // "mx.example.org"
     """
-    run.transaction.helo = to_text(host)
+    run.transaction.helo = to_text(shown(host))
     return host
 
 
@@ -95,5 +97,5 @@ def set_helo(run: Run, host: str) -> str:
 
     SetHELO("mx.example.org");  // "mx.example.org"
     """
-    run.connection.helo = run.transaction.helo = to_text(host)
+    run.connection.helo = run.transaction.helo = to_text(shown(host))
     return host

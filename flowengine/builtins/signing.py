@@ -10,6 +10,7 @@ from typing import Literal
 
 from flowengine.builtins.authentication import evaluation
 from flowengine.language.functions import builtin
+from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
 from flowengine.mail.arc_seal import ArcSeal
@@ -18,10 +19,12 @@ from flowengine.mail.edits import make_field
 from flowengine.mail.errors import MailError
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.keys import PrivateKey
+from flowengine.mail.message import Message
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
 
 Canonicalization = Literal["simple", "relaxed"]
+Algorithm = Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256", "sha256", "sha1"]
 SPELLINGS: dict[str, Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256"]] = {"sha256": "rsa-sha256", "sha1": "rsa-sha1"}
 """Words of the 2015 manual for today's algorithms."""
 
@@ -35,7 +38,7 @@ async def dkim_sign(
     *,
     canonicalization_header: Canonicalization = "relaxed",
     canonicalization_body: Canonicalization = "relaxed",
-    algorithm: Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256", "sha256", "sha1"] | None = None,
+    algorithm: Algorithm | None = None,
     headers: Sequence[str] | None = None,
     additional_headers: Sequence[str] = (),
     oversign_headers: Sequence[str] | None = None,
@@ -71,40 +74,90 @@ async def dkim_sign(
         DKIMSign("s1", "example.net", "pki:example");  // true
         DKIMSign("s1", "example.net", "pki:absent");   // false
     """
-    name = to_text(domain)
     try:
-        if body_length is not None:
-            raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
-        private_key = await _key(run, key, named=id)
-        seal = dkim.Seal(
-            selector=to_text(selector),
-            domain=name,
-            key=private_key,
-            algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
-            header_canonicalization=canonicalization_header,
-            body_canonicalization=canonicalization_body,
-            headers=None if headers is None else tuple(map(to_text, headers)),
-            additional_headers=tuple(map(to_text, additional_headers)),
-            oversign_headers=None if oversign_headers is None else tuple(map(to_text, oversign_headers)),
-            identity=None if identity is None else to_text(identity),
-            timestamp=timestamp,
-            expiration=expiration,
-            expiration_relative=expiration_relative,
-            arc=_instance(run, arc),
-        )
+        seal = await wanted_seal(
+            run, run.mail, selector, domain, key,
+            canonicalization_header=canonicalization_header, canonicalization_body=canonicalization_body,
+            algorithm=algorithm, headers=headers, additional_headers=additional_headers,
+            oversign_headers=oversign_headers, arc=arc, timestamp=timestamp, expiration=expiration,
+            expiration_relative=expiration_relative, identity=identity, id=id, body_length=body_length,
+        )  # fmt: skip
     except MailError as error:
-        _unsigned(run, name, str(error))
+        unsigned(run, _said(domain), str(error))
         return False
     if discard_changes:
         run.message = run.original
     if return_header:
-        return await _header(run, seal)
+        header = await signature_header(run, run.mail, seal)
+        return False if header is None else header
     run.seal(seal)
+    return True
+
+
+async def wanted_seal(
+    run: Run,
+    message: Message,
+    selector: str,
+    domain: str,
+    key: str,
+    *,
+    canonicalization_header: Canonicalization,
+    canonicalization_body: Canonicalization,
+    algorithm: Algorithm | None,
+    headers: Sequence[str] | None,
+    additional_headers: Sequence[str],
+    oversign_headers: Sequence[str] | None,
+    arc: bool | int,
+    timestamp: bool | int,
+    expiration: int | None,
+    expiration_relative: int | None,
+    identity: str | None,
+    id: bool,  # noqa: A002  # the language's own name
+    body_length: Value,
+) -> dkim.Seal:
+    """The seal that a flow asks for, its arguments those of `DKIMSign`. Weak keys and algorithms are warned of.
+
+    message: in which the ARC sets are counted. Raises MailError for whatever keeps it from being made.
+    """
+    if body_length is not None:
+        raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
+    name = _said(domain)
+    private_key = await _key(run, key, named=id)
+    seal = dkim.Seal(
+        selector=_said(selector),
+        domain=name,
+        key=private_key,
+        algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
+        header_canonicalization=canonicalization_header,
+        body_canonicalization=canonicalization_body,
+        headers=None if headers is None else tuple(map(_said, headers)),
+        additional_headers=tuple(map(_said, additional_headers)),
+        oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
+        identity=None if identity is None else _said(identity),
+        timestamp=timestamp,
+        expiration=expiration,
+        expiration_relative=expiration_relative,
+        arc=_instance(message, arc),
+    )
+    _in_time(seal, run.now())
     if private_key.kind == "rsa" and private_key.bits < 2048:
         run.warn(f"the key for {name} has {private_key.bits} bits; RFC 8301 asks for 2048")
     if seal.algorithm == "rsa-sha1":
         run.warn(f"rsa-sha1 for {name}: verifiers refuse it (RFC 8301)")
-    return True
+    return seal
+
+
+def _said(text: str) -> str:
+    """A text of the flow as it may stand in a signature and in the log; not a key that took the place of a name."""
+    return to_text(shown(text))
+
+
+def _in_time(seal: dkim.Seal, now: float) -> None:
+    """Raises MailError for a signature that would be void when it is made, which the flow should hear at once."""
+    start = now if isinstance(seal.timestamp, bool) else seal.timestamp
+    relative = seal.expiration_relative
+    if (relative is not None and relative <= 0) or (seal.expiration is not None and seal.expiration <= start):
+        raise MailError("the signature would expire before it is made (RFC 6376 §3.5)")
 
 
 @builtin(Phase.DATA, name="ARCSeal", reveals=True)
@@ -140,17 +193,17 @@ async def arc_seal(
     found, transaction = evaluation(run), run.transaction
     try:
         seal = dkim.Seal(
-            selector=to_text(selector),
-            domain=to_text(domain),
+            selector=_said(selector),
+            domain=_said(domain),
             key=await _key(run, key, named=id),
-            headers=None if headers is None else tuple(map(to_text, headers)),
-            additional_headers=tuple(map(to_text, additional_headers)),
-            oversign_headers=None if oversign_headers is None else tuple(map(to_text, oversign_headers)),
+            headers=None if headers is None else tuple(map(_said, headers)),
+            additional_headers=tuple(map(_said, additional_headers)),
+            oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
             arc=1,
         )
-        told = None if results is None else to_text(results)
+        told = None if results is None else _said(results)
         if told is None:
-            name = run.settings.hostname if hostname is None else to_text(hostname)
+            name = run.settings.hostname if hostname is None else _said(hostname)
             told = write(name, await found.results(transaction.ip, transaction.helo, transaction.sender.address))
         make_field("ARC-Authentication-Results", f"i=1; {told}")
         one = ArcSeal(seal, await found.arc(), told)
@@ -158,7 +211,7 @@ async def arc_seal(
             raise MailError("the message gets one ARC set, and another was asked for before")
         run.seal(one)
     except MailError as error:
-        run.world.log("warning", "unsealed", id=run.message_id, domain=to_text(domain), reason=str(error))
+        run.world.log("warning", "unsealed", id=run.message_id, domain=_said(domain), reason=str(error))
         return False
     return True
 
@@ -166,7 +219,7 @@ async def arc_seal(
 async def _key(run: Run, key: str, named: bool) -> PrivateKey:
     """The key a flow means. Raises MailError, which never quotes the text."""
     if named or key.startswith("pki:"):
-        name = to_text(key).removeprefix("pki:")
+        name = _said(key).removeprefix("pki:")
         found = run.world.key(name)
         if found is None:
             raise MailError(f"there is no key pki:{name}; add [pki.{name}] to the configuration")
@@ -176,23 +229,25 @@ async def _key(run: Run, key: str, named: bool) -> PrivateKey:
     return known if known is not None else await asyncio.to_thread(keys.parse, key)
 
 
-def _instance(run: Run, arc: bool | int) -> int | None:
+def _instance(message: Message, arc: bool | int) -> int | None:
     if arc is False:
         return None
-    return len(run.mail.fields.places("arc-seal")) + 1 if arc is True else int(arc)
+    return len(message.fields.places("arc-seal")) + 1 if arc is True else int(arc)
 
 
-async def _header(run: Run, seal: dkim.Seal) -> bool | str:
-    message, now = run.mail, run.now()
+async def signature_header(run: Run, message: Message, seal: dkim.Seal) -> str | None:
+    """The value of the signature field of a message as it stands; None when it cannot be made, with a word about it."""
+    now = run.now()
     try:
         if message.body.size >= IN_A_THREAD:
             return from_text(await asyncio.to_thread(dkim.sign, message, seal, now))
         return from_text(dkim.sign(message, seal, now))
     except MailError as error:
-        _unsigned(run, seal.domain, str(error))
-        return False
+        unsigned(run, seal.domain, str(error))
+        return None
 
 
-def _unsigned(run: Run, domain: str, reason: str) -> None:
+def unsigned(run: Run, domain: str, reason: str) -> None:
+    """Note that a signature which the flow asked for will not be made."""
     run.notes.unsigned.append(f"{domain}: {reason}")
     run.world.log("warning", "unsigned", id=run.message_id, domain=domain, reason=reason)

@@ -32,12 +32,14 @@ class Program:
     """A flow ready to run.
 
     waits: whether a run may have to wait; then it belongs into a greenlet. problems: warnings and hints.
+    classes: the native classes of its vocabulary by name, for a host that hands objects to the flow.
     """
 
     def __init__(self, source: Source, flow: Callable[[Any], None], checked: Checked, waits: bool) -> None:
         self.source, self._flow = source, flow
         self.waits = waits
         self.problems = tuple(checked.problems)
+        self.classes = checked.scopes.vocabulary.classes
 
     def run(self, host: Host) -> None:
         """Run the flow. Raises Final from the builtin that ended it, FlowError with its place for every failure."""

@@ -11,7 +11,7 @@ from typing import Any
 from flowengine.language.natives import method
 from flowengine.language.problems import BudgetExceeded, FlowError, Span
 from flowengine.language.texts import shown
-from flowengine.language.values import Value, from_text
+from flowengine.language.values import Secret, Value, from_text
 
 LINES = 1 << 20  # a line number in compiled code is file * LINES + line
 STEPS_A_CATCH = 100  # what finding the place of an error costs, in turns of a loop
@@ -43,7 +43,7 @@ class ExceptionObject:
     def toString(self) -> str:  # noqa: N802  # the name that HSL gives it
         """The message with its place."""
         place = f"{from_text(self.span.file)}:{self.span.line}:{self.span.column}: " if self.span else ""
-        return place + self.text
+        return Secret(place + self.text) if type(self.text) is Secret else place + self.text
 
     @method(name="file")
     def where_file(self) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from flowengine.mail.errors import MailError
-from flowengine.mail.headers import Field, is_name
+from flowengine.mail.headers import Block, Field, is_name, parse
 
 # Each fold must be followed by white space and then by something else: a line of white space alone
 # ends the header for some programs.
@@ -136,6 +136,30 @@ class ReplaceBody:
     def body(self) -> bytes:
         """See Edit."""
         return self.content
+
+    def describe(self) -> dict[str, str | int]:
+        """See Edit."""
+        return {"edit": self.kind, "size": len(self.content)}
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceContent:
+    """Another message altogether: fields and body. It is written with an empty line between the two."""
+
+    kind: ClassVar[str] = "content"
+    content: bytes = field(repr=False)
+    _block: Block = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_block", parse(self.content))
+
+    def fields(self, fields: Sequence[Field]) -> Sequence[Field]:
+        """See Edit."""
+        return [Field(one.key, one.raw) for one in self._block.fields]
+
+    def body(self) -> bytes:
+        """See Edit."""
+        return self.content[self._block.body :]
 
     def describe(self) -> dict[str, str | int]:
         """See Edit."""

@@ -64,6 +64,13 @@ def decode(value: bytes) -> str:
     return "".join(shown)
 
 
+def in_charset(octets: bytes, charset: str) -> str:
+    """The text of octets whose charset a message names (any case); octets that are none of it become U+FFFD, a charset
+    that is not on the list is read as UTF-8 or Latin-1. Never raises."""
+    name = charset.lower()
+    return _text(octets, name) if name in _CHARSETS else plain(octets)
+
+
 def _octets(kind: str, content: str) -> bytes | None:
     raw = content.encode("utf-8")
     if kind in "qQ":

@@ -3,7 +3,7 @@
 Every action is a value. Nothing here sends, stores or logs.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
@@ -141,8 +141,3 @@ class Done(Action):
     """End the script without a further action."""
 
     gravity: ClassVar[int] = 4
-
-
-def gravest(actions: Iterable[Action]) -> Action:
-    """One DATA command gets one reply: the gravest verdict speaks for all, the first among equals."""
-    return max(actions, key=lambda action: action.gravity)

@@ -1,8 +1,13 @@
 """The verdict log: one structured line a transaction, and the counters behind "nothing leaves unsigned in silence"."""
 
+from contextlib import suppress
+
 from flowengine.language.texts import shown
 from flowengine.language.values import to_text
-from flowengine.mail.dkim import Seal
+from flowengine.mail.dkim import Seal, parse_signature
+from flowengine.mail.edits import InsertField, make_field
+from flowengine.mail.errors import MailError
+from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.run import RunResult
@@ -16,7 +21,8 @@ SHOWN = 50
 def record(services: Services, connection: Connection, outcome: Outcome, reply: Reply) -> None:
     """Write the line of a finished transaction and count it."""
     transaction = outcome.transaction
-    signing = signing_verdicts(outcome) if reply.positive else []
+    carried_out = reply.code // 100 == outcome.reply.code // 100  # a refusal can carry out deliveries: mixed_verdicts
+    signing = signing_verdicts(outcome) if carried_out else []
     for one in signing:
         services.counters.increment("signing_verdicts", verdict=str(one["verdict"]), listener=connection.listener)
     services.counters.increment("verdicts", verdict=outcome.verdict or "Refused", listener=connection.listener)
@@ -40,6 +46,7 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
         size=outcome.message.received_size,
         verdict=outcome.verdict or "Refused",
         reply=str(reply),
+        kept=len(outcome.kept) if reply.positive else 0,
         actions=[_actions(run) for run in outcome.runs[:SHOWN]],
         errors=[to_text(shown(str(run.error))) for run in outcome.runs if run.error is not None][:SHOWN],
         results=evaluation.summary() if evaluation is not None else {},
@@ -52,11 +59,15 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
 def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
     """For each delivery that was carried out: signed for which domains, or why not."""
     verdicts: list[dict[str, object]] = []
+    kept = set(map(id, outcome.kept))
     for run in outcome.runs:
         for action in run.actions:
-            if not isinstance(action, Deliver) or action not in outcome.kept:
+            if not isinstance(action, Deliver) or id(action) not in kept:
                 continue
-            domains = [f"{seal.domain}/{seal.selector}" for seal in action.seals if isinstance(seal, Seal)]
+            # an ARC-Message-Signature signs no message (RFC 8617 §4.1.2)
+            seals = [seal for seal in action.seals if isinstance(seal, Seal) and seal.arc is None]
+            domains = [f"{seal.domain}/{seal.selector}" for seal in seals]
+            domains += _own_signatures(action.message)
             if domains:
                 verdicts.append({"recipient": action.recipient, "verdict": "signed", "domains": domains})
             else:
@@ -64,6 +75,17 @@ def signing_verdicts(outcome: Outcome) -> list[dict[str, object]]:
                 verdict = "failed" if run.unsigned else "unsigned"
                 verdicts.append({"recipient": action.recipient, "verdict": verdict, "reason": reason})
     return verdicts
+
+
+def _own_signatures(message: Message) -> list[str]:
+    """The signatures that a flow put on the message itself, with `return_header`."""
+    found: list[str] = []
+    for edit in message.edits:
+        if isinstance(edit, InsertField) and edit.name.lower() == "dkim-signature":
+            with suppress(MailError):
+                signature = parse_signature(make_field(edit.name, edit.value))
+                found.append(f"{signature.domain}/{signature.selector}")
+    return found
 
 
 def _actions(run: RunResult) -> str:

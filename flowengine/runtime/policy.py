@@ -61,7 +61,8 @@ class Policy:
 
     def relays_for(self, ip: str) -> bool:
         """Whether a client of this address may send anywhere."""
-        return bool(self.relay_from) and any(ip_address(ip) in network for network in self.relay_from)
+        # the client of a Unix socket has no address, and is in no network
+        return bool(self.relay_from and ip) and any(ip_address(ip) in network for network in self.relay_from)
 
     def takes(self, domain: str) -> bool:
         """Whether we take mail for a domain (lower case) from anybody.

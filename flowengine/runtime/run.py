@@ -14,6 +14,7 @@ from flowengine.language.compiler import Program
 from flowengine.language.host import Final
 from flowengine.language.problems import FlowError, Span
 from flowengine.language.texts import shown
+from flowengine.language.thrown import place_of
 from flowengine.language.values import Value
 from flowengine.mail.edits import Edit
 from flowengine.mail.message import Message
@@ -23,7 +24,7 @@ from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
 from flowengine.runtime.services import Services, Settings
 from flowengine.runtime.visit import Connection, Recipient, Transaction
-from flowengine.runtime.world import World
+from flowengine.runtime.world import ExpiredAgain, World
 
 T = TypeVar("T")
 
@@ -70,9 +71,9 @@ class Run:
     """The run as builtins see it, and the host of its compiled flow."""
 
     __slots__ = (
-        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "message", "metadata", "notes",
-        "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started", "transaction",
-        "variables", "world",
+        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "label", "message", "metadata",
+        "notes", "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started",
+        "transaction", "variables", "world",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +95,8 @@ class Run:
         self.recipient_or_none = recipient
         self.received = self.message = message
         self.phase = phase
+        self.label = phase, "" if recipient is None else recipient.address.address
+        """Phase and recipient as the run began: what tells it from the others of its transaction."""
         self.row: PhaseRow = PHASES[phase]
         self.arguments: Mapping[str, Value] = arguments or {}
         self.variables: object = self.row.variables(self)
@@ -102,15 +105,22 @@ class Run:
         self.metadata: dict[str, str] = dict(transaction.metadata)
         self.notes = Notes()
         limits = self.settings.limits
-        clock = services.clock.monotonic
-        self.started = clock()
+        self.started = services.clock.monotonic()
         """When the run began, in seconds of the monotonic clock."""
-        deadline = self.started + limits.script_time
-        self.budget = Budget(
-            limits.script_steps, limits.script_depth, limits.script_value_size, lambda: clock() > deadline
-        )
+        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, self._overdue)
         self._place = Place()
         self._size = 0
+
+    def _overdue(self) -> bool:
+        """Whether the deadline is over; a repeated run meets it after as many steps as the first time."""
+        spent = self.settings.limits.script_steps - self.budget.left - self.budget.rest
+        if self.world.repeats:
+            steps = self.world.expires(self.label)
+            return steps is not None and spent >= steps
+        if self.services.clock.monotonic() <= self.started + self.settings.limits.script_time:
+            return False
+        self.world.expired(self.label, spent)
+        return True
 
     # -- what compiled flows ask (language.host.Host) -------------------------------------------------------------
 
@@ -175,8 +185,10 @@ class Run:
         return self.received
 
     def edit(self, *edits: Edit) -> None:
-        """Change the message as it will leave for this recipient."""
-        self.message = self.mail.edit(*edits)
+        """Change the message as it will leave for this recipient. Raises MailError for an edit that does not fit."""
+        mail = self.mail
+        self.budget.spend(len(edits) * (1 + (len(mail.fields) + len(mail.edits) >> 5)))  # each writes both lists anew
+        self.message = mail.edit(*edits)
 
     def seal(self, seal: AnySeal) -> None:
         """Have the message signed when it leaves. The same seal asked for twice is set once."""
@@ -186,7 +198,7 @@ class Run:
     def act(self, action: Action) -> None:
         """Decide something and go on."""
         self.actions.append(action)
-        if isinstance(action, Kept):
+        if isinstance(action, Kept) and not action.done:  # a copy; what ends the run is counted by the next recipient
             self.transaction.actionid += 1
 
     def finish(self, action: Action) -> NoReturn:
@@ -221,7 +233,9 @@ class Run:
     def speak(self, action: type[Action], reason: Any, codes: Mapping[str, object], disconnect: bool) -> Any:
         """The reply for an action of this phase with the flow's own words."""
         try:
-            return speak(self.row.reply(action), reason, codes, disconnect)
+            limits = self.settings.limits
+            default = self.row.reply(action)
+            return speak(default, reason, codes, disconnect, limits.reply_lines, limits.reply_line_length)
         except ValueError as error:
             raise FlowError(f"reply_codes: {error}") from None
 
@@ -234,7 +248,7 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
             run.implicit_end()
         elif flow.waits:
             program = flow
-            async with asyncio.timeout(run.settings.limits.script_time):
+            async with asyncio.timeout(None if run.world.repeats else run.settings.limits.script_time):
                 await runner.execute(lambda: program.run(run), run._place)  # noqa: SLF001  # the run's own module
         else:
             flow.run(run)
@@ -242,23 +256,25 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
         pass
     except FlowError as failure:
         error = failure
-    except TimeoutError:
-        error = FlowError(f"the script took longer than {run.settings.limits.script_time:g} s")
+    except (TimeoutError, ExpiredAgain) as failure:
+        waiting = failure.__cause__ or failure  # the cancellation of the line that waited
+        place = place_of(waiting.__traceback__)
+        run.world.expired(run.label, None)
+        error = FlowError(f"the script took longer than {run.settings.limits.script_time:g} s", place)
     except Exception as failure:  # noqa: BLE001  # a mistake of ours must not lose mail either
         error = FlowError(f"internal error: {type(failure).__name__}: {failure}")
         error.__cause__ = failure
-    if error is not None:
+    if error is not None and not run.world.repeats:
         run.services.counters.increment("flow_errors", phase=run.phase)
         run.world.log("error", "flow", id=run.message_id, phase=run.phase, text=shown(str(error)))
     return _result(run, error)
 
 
 def _result(run: Run, error: FlowError | None) -> RunResult:
-    recipient = run.recipient_or_none
     edits = run.message.edits[len(run.received.edits) :] if run.message is not None and run.received is not None else ()
     return RunResult(
         phase=run.phase,
-        recipient=recipient.address.address if recipient is not None and run.phase == "data" else None,
+        recipient=run.label[1] if run.recipient_or_none is not None and run.phase == "data" else None,
         actions=tuple(run.actions),
         verdict=run.failed() if error else _verdict(run),
         error=error,

@@ -260,7 +260,10 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the runtime and the builtins may know of the configuration."""
+    """What the runtime and the builtins may know of the configuration.
+
+    transports, quarantines: those that there are; None where nothing is carried out and any name will do.
+    """
 
     hostname: str = "localhost"
     dmarc_standard: Literal["rfc9989", "rfc7489"] = "rfc9989"
@@ -268,8 +271,8 @@ class Settings:
     api: APISettings = field(default_factory=APISettings)
     limits: RunLimits = field(default_factory=RunLimits)
     network_allow: tuple[IPv4Network | IPv6Network | str, ...] = ()
-    transports: Mapping[str, object] = field(default_factory=dict)
-    quarantines: frozenset[str] = frozenset()
+    transports: Mapping[str, object] | None = None
+    quarantines: frozenset[str] | None = None
     shared_edits: bool = False
     mixed_verdicts: Literal["strict", "halon"] = "strict"
     script_root: Path | None = None

@@ -19,6 +19,7 @@ from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
 from flowengine.runtime.policy import Policy
+from flowengine.runtime.replies import LINE
 from flowengine.runtime.run import Run, RunResult, carry_out
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
@@ -74,6 +75,8 @@ class Session:
         """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
         self.reset()
         self.connection.helo, self.connection.helo_verb = host, verb
+        if self._visit is not None:
+            self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
@@ -91,9 +94,11 @@ class Session:
             }
             reply = self._ask(Phase.AUTH, arguments)
             reply = reply if isinstance(reply, Reply) else await reply
-            accepted = self.results[-1].verdict
-            if isinstance(accepted, Accept):
-                username = str(accepted.changes.get("username", username))
+            verdict = self.results[-1].verdict
+            if isinstance(verdict, Accept):
+                username = str(verdict.changes.get("username", username))
+            elif reply.positive:  # a refusal with the code of a success lets nobody in
+                reply = row.reply(Reject)
         elif self.policy.users is not None:
             known = await self.policy.users.verify(username, password, self.connection.client.ip)
             if known is None:
@@ -156,9 +161,13 @@ class Session:
         try:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
-            record(self._services, self.connection, outcome, reply)
         finally:
             self.transaction = None
+        try:
+            record(self._services, self.connection, outcome, reply)
+        except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again
+            problem = f"{type(error).__name__}: {error}"
+            self._services.log.event("error", "no verdict line", id=outcome.transaction.id, error=problem)
         return _with_id(reply, outcome.transaction.id)
 
     async def judge(self, message: Message) -> Outcome:
@@ -177,8 +186,10 @@ class Session:
         )
         results: list[RunResult] = []
         if Phase.EOD in self.policy.flows:
-            run = Run(self._services, self.connection, Phase.EOD, transaction, message=message)
-            results.append(await carry_out(self.policy.flows[Phase.EOD], run, self._runner))
+            flow = self.policy.flows[Phase.EOD]
+            arguments = {"mail": flow.classes["EODMailMessage"]()}  # the vocabulary's, which is handed to us
+            run = Run(self._services, self.connection, Phase.EOD, transaction, message=message, arguments=arguments)
+            results.append(await carry_out(flow, run, self._runner))
         else:
             view: Message | None = message
             for number, recipient in enumerate(transaction.recipients):
@@ -275,8 +286,11 @@ class Session:
 
 
 def _with_id(reply: Reply, id_: str) -> Reply:
-    """The last reply leads to the log: it carries the transaction's id."""
-    return reply if id_ in reply.text else replace(reply, text=f"{reply.text} ({id_})")
+    """The last reply leads to the log: it carries the transaction's id, on a line of its own beside a long one."""
+    if id_ in reply.text:
+        return reply
+    room = len(reply.text.rpartition("\n")[2]) + len(id_) < LINE - 3
+    return replace(reply, text=f"{reply.text}{' ' if room else chr(10)}({id_})")
 
 
 def _new_id(world: World) -> str:

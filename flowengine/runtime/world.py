@@ -56,6 +56,10 @@ class UnknownFact(Exception):
     """A repeated run asked something that was not recorded."""
 
 
+class ExpiredAgain(BaseException):
+    """A repeated run has come to where its deadline met it the first time. Not an Exception: no flow may catch it."""
+
+
 class World:
     """What one transaction hears of the outside. It is itself a `mail.dns.Resolver`."""
 
@@ -72,6 +76,11 @@ class World:
         """Facts beyond [limits] script_facts: counted, not kept."""
         self._wires = 0
         self._dns_open, self._dns_since, self._dns_spent = 0, 0.0, 0.0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether this world only says again what was recorded."""
+        return self._recorded is not None
 
     # -- DNS ------------------------------------------------------------------------------------------------------
 
@@ -154,7 +163,7 @@ class World:
 
     def key(self, name: str) -> PrivateKey | None:
         """The key `pki:NAME` of the configuration."""
-        return self._services.keys.find(name)
+        return self._ask("key", (name,), lambda: self._services.keys.find(name))
 
     def rate_hit(self, namespace: str, entry: str, count: int, interval: float) -> bool:
         """Add one entry to a sliding window that has room for `count`; whether it had room."""
@@ -218,6 +227,15 @@ class World:
         if self._recorded is None:
             self._services.log.event(level, event, **fields)
 
+    def expired(self, run: tuple[str, str], steps: int | None) -> None:
+        """A run met its deadline. run: phase and recipient. steps: spent by then, None when it was waiting."""
+        self.facts.append(Fact("deadline", run, steps))
+
+    def expires(self, run: tuple[str, str]) -> int | None:
+        """When repeated: the steps after which a run met its deadline, None if it did not while it computed."""
+        facts = (self._recorded or {}).get(("deadline", run))
+        return facts[0].answer if facts else None  # type: ignore[return-value]  # what `expired` recorded
+
     # -- the record -----------------------------------------------------------------------------------------------
 
     def _ask(self, kind: str, question: tuple[object, ...], answer: Callable[[], T]) -> T:
@@ -240,6 +258,8 @@ class World:
         assert self._recorded is not None  # noqa: S101  # only called when repeating
         waiting = self._recorded.get((kind, question))
         if not waiting:
+            if any(kind == "deadline" for kind, _ in self._recorded):
+                raise ExpiredAgain  # the answer did not come in time
             raise UnknownFact(f"not recorded: {kind} {' '.join(map(_told, question))}")
         fact = waiting.popleft() if len(waiting) > 1 else waiting[0]
         self._append(fact)

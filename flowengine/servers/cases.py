@@ -222,8 +222,9 @@ class _Reader:
 def with_expectation(path: Path, expect: str) -> str:
     """The text of a case file with another expectation."""
     text = path.read_text("utf-8", "surrogateescape")
-    head, mark, _ = text.partition("-- expect --")
-    return f"{head if mark else head.rstrip(chr(10)) + chr(10)}-- expect --\n{expect}"
+    found = re.search(r"^-- expect --\n(.*\n)*?(?=-- [a-z]+(?: .+?)? --$|\Z)", f"{text}\n", re.MULTILINE)
+    head, tail = (text[: found.start()], text[found.end() :]) if found else (text.rstrip("\n") + "\n", "")
+    return f"{head}-- expect --\n{expect}{tail}"
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:

@@ -105,20 +105,20 @@ def run_lines(run: RunResult) -> Iterator[str]:
     for edit in run.edits:
         yield edit_text(edit.describe())
     for action in run.actions:
-        yield action_text(action)
+        yield action_text(action, run.recipient)
     if run.error is not None:
         yield f"error  {to_text(shown(str(run.error)))}"
     for reason in run.unsigned:
         yield f"unsigned  {reason}"
 
 
-def action_text(action: Action) -> str:
+def action_text(action: Action, recipient: str | None) -> str:
     """An action with what it says: the reply for a refusal, the way out and the signatures for a delivery."""
     words = [action.name]
     if isinstance(action, Quarantine):
         words.append(action.id)
     if isinstance(action, Kept):
-        words += [f"to {action.recipient}"] if action.metadata or not action.done else []
+        words += [f"to {action.recipient}"] if action.recipient != recipient or not action.done else []
         words += [f"by {action.transportid}"] if action.transportid else []
         words += [f"{name}={value}" for name, value in action.metadata.items()]
     if isinstance(action, Deliver):

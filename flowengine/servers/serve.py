@@ -49,6 +49,7 @@ async def _serve(engine: Engine, announce: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _no_reload, engine)
     try:
         async with engine, Server(listeners, capacity, engine.report) as server:
             for name, addresses in server.addresses.items():
@@ -58,6 +59,10 @@ async def _serve(engine: Engine, announce: Callable[[str], None]) -> None:
             await server.drain(config.limits.drain_time)
     except ListenError as error:
         raise CannotServe(error.strerror or str(error), 3) from None
+
+
+def _no_reload(engine: Engine) -> None:
+    engine.services.log.event("warning", "reload", text="not built yet: start the server again; nothing was changed")
 
 
 def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener:

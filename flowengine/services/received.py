@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from flowengine.runtime.visit import Connection, Transaction
 
@@ -18,9 +19,14 @@ def received(connection: Connection, transaction: Transaction, hostname: str, no
     lines = (
         f"Received: from {name}{client}",
         f"\tby {hostname} with {_protocol(connection, transaction)} id {transaction.id};",
-        f"\t{format_datetime(datetime.fromtimestamp(now, UTC))}",
+        f"\t{_date(int(now))}",
     )
     return "\r\n".join(lines).encode("ascii", "replace") + b"\r\n"
+
+
+@lru_cache(maxsize=8)
+def _date(now: int) -> str:
+    return format_datetime(datetime.fromtimestamp(now, UTC))
 
 
 def _protocol(connection: Connection, transaction: Transaction) -> str:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  # a flow and what it prints stand on one line
+# a flow and what it prints stand on one line
 """The classes of the standard library, as flows use them; files and the way out of the script root that is not there."""
 
 import os

@@ -1,6 +1,6 @@
 """Socket and TLSSocket against servers on the loopback: plain, encrypted, slow, gone, not allowed."""
 
-# ruff: noqa: E501  # a flow and what it prints stand on one line
+# a flow and what it prints stand on one line
 import datetime
 import gc
 import socket

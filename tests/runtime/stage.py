@@ -87,22 +87,22 @@ class Stage:
     client: Client = field(default_factory=lambda: Client("192.0.2.7", 4711, "198.51.100.1", 25, "mx.example.org"))
     outbox: Kept = field(default_factory=Kept)
     parts: Mapping[str, Any] = field(default_factory=dict)
-    _services: Services | None = None
+    made: Services | None = None
 
     @property
     def services(self) -> Services:
-        if self._services is None:
+        if self.made is None:
             settings = Settings(
                 hostname="mx.example.net",
                 limits=self.limits,
                 quarantines=frozenset(self.quarantines),
                 **{"api": APISettings(url="https://api.example/"), **self.settings},
             )
-            self._services = fake_services(
+            self.made = fake_services(
                 dns=self.dns, http=self.http, clock=self.clock, log=self.log, counters=self.counters,
                 keys=FakeKeys(self.keys), settings=settings, **self.parts,
             )  # fmt: skip
-        return self._services
+        return self.made
 
     def session(self, flows: Mapping[str, str], **policy: Any) -> Session:
         """A new visitor to a listener with these flows (phase → text)."""

@@ -106,9 +106,9 @@ def test_the_document_of_run_has_the_keys_and_types_of_the_contract(flowengine_,
 @pytest.mark.parametrize(
     ("text", "action"),
     [
-        ("", {"action": "Deliver", "recipient": "bob@example.net", "transportid": "sink", "implicit": True}),
+        ("", {"action": "Deliver", "recipient": "bob@example.net", "implicit": True}),
         ('Deliver(["recipient" => "x@example.org", "metadata" => ["a" => "b"], "delay" => 5, "queue" => false]);',
-         {"action": "Deliver", "recipient": "x@example.org", "transportid": "sink", "metadata": {"a": "b"}, "delay": 5,
+         {"action": "Deliver", "recipient": "x@example.org", "metadata": {"a": "b"}, "delay": 5,
           "queue": False, "implicit": False}),
         ("Delete();", {"action": "Delete", "implicit": False}),
         ("Done();", {"action": "Done", "implicit": False}),

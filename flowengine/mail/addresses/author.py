@@ -41,6 +41,9 @@ class FromRefused:
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
+LONGEST_FROM = 65_536
+"""Octets of a From field that are read: a hostile one of a megabyte would take seconds."""
+
 # Line ends only as folding; no other control character: parsers in C stop at a NUL, others skip it.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|\n(?![ \t])")
 _ANGLE = re.compile("[<>\uff1c\uff1e]")
@@ -64,6 +67,8 @@ def from_domain(from_values: Sequence[bytes]) -> str | FromRefused:
     """
     if not from_values:
         return FromRefused(Refusal.NO_FROM)
+    if len(from_values[0]) > LONGEST_FROM:
+        return FromRefused(Refusal.UNPARSABLE, f"longer than {LONGEST_FROM} octets")
     if len(from_values) > 1:
         return FromRefused(Refusal.SEVERAL_FROM, str(len(from_values)))
     if plain := _PLAIN.fullmatch(from_values[0]):

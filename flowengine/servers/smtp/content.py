@@ -23,8 +23,9 @@ _NULS = re.compile(rb"\0++")
 class Content:
     """Reads one message. `feed` until it says where the end is; then `pieces`.
 
-    size: octets so far, dot-stuffing undone, kept or not. bare: a CR or LF stood alone. hidden_end: a line of one dot
-    and NULs. Pieces are dropped as soon as it is clear that the message will be refused; reading goes on.
+    normalize: each CR or LF that stands alone becomes a CRLF. size: octets so far, dot-stuffing undone, kept or not.
+    bare: a CR or LF stood alone. Pieces are dropped as soon as it is clear that the message will be refused; reading
+    goes on.
     """
 
     __slots__ = (
@@ -91,6 +92,8 @@ class Content:
         return -1
 
     def _keep(self, piece: bytes) -> None:
+        if self.bare and self._normalize:
+            piece = _normalized(piece)  # a piece never begins or ends within a CRLF either
         self.size += len(piece)
         if self.size > self._limit:
             self._drop()
@@ -126,11 +129,9 @@ class Content:
         self.held = 0
 
     def pieces(self) -> list[bytes]:
-        """The message, once it has ended: one piece when small. With "normalize", every line end a CRLF."""
+        """The message, once it has ended: one piece when small."""
         self._gather()
         pieces, self._pieces = self._pieces, []
-        if self.bare and self._normalize:
-            pieces = [_normalized(piece) for piece in pieces]
         if len(pieces) > 1 and self.held <= JOIN:
             pieces = [b"".join(pieces)]
         return pieces

@@ -5,8 +5,9 @@ permanent failure.
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
 
 from flowengine.runtime.actions import Reply
 
@@ -29,8 +30,7 @@ class Stage(StrEnum):
     RESET = "reset"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One reply. heard: the next hop said it, else it is ours and tells why there is none.
 
     uncertain: the next hop had the whole message when the connection broke, and may have taken it (RFC 1047).
@@ -88,6 +88,8 @@ class ReplyReader:
         return replies
 
     def _line(self, line: bytes) -> Reply | None:
+        if not self._lines and (known := _single(line)) is not None:
+            return known
         match = _LINE(line)
         if match is None:
             self.broken = "a line without a code"
@@ -104,6 +106,13 @@ class ReplyReader:
             return None
         lines, self._lines = self._lines, []
         return _reply(int(code), lines)
+
+
+@lru_cache(maxsize=256)
+def _single(line: bytes) -> Reply | None:
+    """A reply of one line; most are the same few."""
+    match = _LINE(line)
+    return None if match is None or match[2] == b"-" else _reply(int(match[1]), [match[3] or b""])
 
 
 def _reply(code: int, lines: list[bytes]) -> Reply:

@@ -13,9 +13,9 @@ from flowengine.services.relay.answers import Answer, ReplyReader, Stage
 from flowengine.services.relay.settings import RelaySettings
 from flowengine.services.relay.stuffing import Buffer
 
-AT_ONCE = 1 << 17
+AT_ONCE = 1 << 20
 """Octets of content that are written in one go."""
-BLOCK = 1 << 16
+BLOCK = 1 << 18
 FAREWELL = 5.0
 """Seconds that the answer to QUIT may take."""
 
@@ -44,7 +44,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """There it is."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
+        transport.set_write_buffer_limits(high=2 * BLOCK)
 
     def data_received(self, data: bytes) -> None:
         """Replies."""
@@ -145,12 +146,21 @@ class Connection(asyncio.Protocol):
             for start in range(0, len(view), BLOCK):
                 transport.write(view[start : start + BLOCK])
                 if self._blocked is not None:
-                    await self._until(self._blocked, self._settings.patience.data)
+                    await self._unblocked(self._blocked)
                 if self._failure is not None or self._replies:
                     # Too early for an answer: whatever it says, nobody has the whole message.
                     self._fail(self._too_early())
                     return False
         return True
+
+    async def _unblocked(self, event: "asyncio.Future[None]") -> None:
+        self._deadline = self._loop.time() + self._settings.patience.data
+        try:
+            await event
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
+        self._deadline = 0.0
 
     def _too_early(self) -> Reply:
         early = self._replies[0] if self._replies else None
@@ -161,21 +171,19 @@ class Connection(asyncio.Protocol):
     async def _await(self, stages: Sequence[Stage], patience: float) -> list[Answer]:
         self._wanted = len(stages)
         if len(self._replies) < self._wanted and self._failure is None:
+            self._deadline = self._loop.time() + patience  # `look` ends it
             self._waiter = self._loop.create_future()
-            await self._until(self._waiter, patience)
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self._give_up()
+                raise
             self._waiter = None
+            self._deadline = 0.0
         return self._answers(stages)
 
-    async def _until(self, event: "asyncio.Future[None]", patience: float) -> None:
-        """Wait for an event that a failure brings about too; `look` is what ends the patience."""
-        self._deadline = self._loop.time() + patience
-        try:
-            await event
-        except asyncio.CancelledError:
-            self._fail(Reply(451, "4.4.2", f"the transaction with {self._settings} was given up"))
-            raise
-        finally:
-            self._deadline = 0.0
+    def _give_up(self) -> None:
+        self._fail(Reply(451, "4.4.2", f"the transaction with {self._settings} was given up"))
 
     def _answers(self, stages: Sequence[Stage]) -> list[Answer]:
         replies, self._replies, self._wanted = self._replies, [], 0
@@ -185,9 +193,10 @@ class Connection(asyncio.Protocol):
             if last is not None and last.code == 421:
                 self._fail(last)
             found += [self.broken(stage) for stage in stages[len(found) :]]
-        closing = next((answer for answer in found if answer.closes), None)
-        if closing is not None:
-            self._fail(closing.reply)
+        for answer in found:
+            if answer.closes:
+                self._fail(answer.reply)
+                break
         return found
 
     # -- inside ---------------------------------------------------------------------------------------------------

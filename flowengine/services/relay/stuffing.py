@@ -13,6 +13,14 @@ END = b".\r\n"
 _DOT = re.compile(rb"\n\.").finditer
 
 
+def _dots(chunk: Buffer) -> Iterable[re.Match[bytes]]:
+    """Each LF with a dot behind it. Attachments have no dots, and to see that costs next to nothing."""
+    if not isinstance(chunk, bytes):
+        return _DOT(chunk)
+    first = chunk.find(b".")
+    return _DOT(chunk, first - 1, chunk.rfind(b".") + 1) if first > 0 else _DOT(chunk) if first == 0 else ()
+
+
 def stuffed(chunks: Iterable[Buffer]) -> list[Buffer]:
     """The buffers to write, the end of data among them."""
     found: list[Buffer] = []
@@ -23,7 +31,7 @@ def stuffed(chunks: Iterable[Buffer]) -> list[Buffer]:
         if last[-1] == 10 and chunk[0] == 46:
             found.append(b".")
         start = 0
-        for match in _DOT(chunk):
+        for match in _dots(chunk):
             place = match.end()
             found.append(chunk[start:place])
             start = place - 1  # the dot once more

@@ -5,6 +5,7 @@ place, with the code of the RFC: 8-bit content is not converted to 7 bits, since
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from flowengine.mail.addresses import parse_path
@@ -147,12 +148,18 @@ def not_begun(answer: Answer) -> Answer:
 
 def unasked(envelope: Envelope) -> Answer | None:
     """What no next hop needs to be asked about: an address that would break out of its command."""
+    if _is_path(envelope.sender) and all(map(_is_path, envelope.recipients)):
+        return None
+    return _ours(Reply(553, "5.1.3", "Address that no command can carry"))
+
+
+@lru_cache(maxsize=4096)
+def _is_path(address: str) -> bool:
     try:
-        for address in (envelope.sender, *envelope.recipients):
-            parse_path(f"<{address}>")
+        parse_path(f"<{address}>")
     except MailError:
-        return _ours(Reply(553, "5.1.3", "Address that no command can carry"))
-    return None
+        return False
+    return True
 
 
 def _gone(pool: "Pool") -> Answer:
@@ -168,7 +175,7 @@ def _commands(connection: Connection, envelope: Envelope) -> tuple[bytes, list[b
     extensions = connection.extensions
     addresses: Sequence[str] = (envelope.sender, *envelope.recipients)
     parameters = ""
-    if envelope.utf8_header or not all(address.isascii() for address in addresses):
+    if envelope.utf8_header or not "".join(addresses).isascii():
         if "SMTPUTF8" in extensions:
             parameters += " SMTPUTF8"
         else:
