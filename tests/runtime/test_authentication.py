@@ -264,6 +264,20 @@ def test_monitor_says_what_would_have_happened() -> None:
     assert "verify_sender: would have done reject: example.org does not allow this host" in str(world.log.lines)
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ('["On-BadSignatur" => "reject"]', "verify_sender has no option On-BadSignatur"),
+        ('["On-BadSignature" => "refuse"]', "On-BadSignature is accept, discard, reject, tempfail or quarantine"),
+        ('["temperror" => true]', "temperror is accept"),
+    ],
+)
+def test_a_typing_mistake_opens_no_door(options: str, reason: str) -> None:
+    outcome = stage().data(f"{VERIFY} verify_sender({options}); Deliver();")
+    assert outcome.reply.code == 451
+    assert reason in str(outcome.runs[0].error)
+
+
 class Broken:
     """A resolver with a mistake in it."""
 
@@ -285,3 +299,13 @@ def test_results_can_be_stamped_without_asking_anything() -> None:
     flow = 'echo AddAuthenticationResults(["methods" => ["dkim"]]);'
     assert world.echoed(flow) == ["mx.example.net;\r\n\tdkim=none"]
     assert world.dns.asked == []
+
+
+# -- what came before --------------------------------------------------------------------------------------------------
+
+
+def test_historic_words_answer_in_their_shapes() -> None:
+    records = {("_adsp._domainkey.example.org", "txt"): "dkim=all", ("example.org", "mx"): "10 mx.example.org"}
+    world = Stage(dns=FakeResolver(records))
+    assert world.echoed('echo DKIMADSP(); echo DomainKeysVerify()["result"];') == ['["example.org"=>"fail"]', "none"]
+    assert world.echoed("echo DKIMADSP();", message=b"Subject: x\r\n\r\n") == ['[""=>"permerror"]']
