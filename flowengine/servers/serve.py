@@ -73,6 +73,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
         bare_newline=listener.bare_newline,
         auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
+        trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,
             auth_line=limits.auth_line,
@@ -81,7 +82,8 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
             auth_failures=limits.session_auth_failures,
             command_time=limits.command_time,
             data_time=limits.data_time,
-            message_time=limits.transaction_time,
+            message_time=limits.message_time,
+            idle_commands=limits.idle_commands,
         ),
     )
     return Listener(name, str(listener.address), options, partial(_open, engine, policy))

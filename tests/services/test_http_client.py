@@ -112,11 +112,11 @@ async def test_a_refused_connection_is_told() -> None:
 
 
 async def test_who_goes_away_takes_the_call_with_him() -> None:
-    never = asyncio.Event()
-    gone = asyncio.Event()
+    asked, gone = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(100_000)
+        asked.set()
         await reader.read()
         gone.set()
         writer.close()
@@ -124,12 +124,11 @@ async def test_who_goes_away_takes_the_call_with_him() -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     http = client()
     call = asyncio.create_task(get(http, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"))
-    await asyncio.sleep(0.1)
+    await asyncio.wait_for(asked.wait(), 10)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await asyncio.wait_for(gone.wait(), 2)
-    never.set()
+    await asyncio.wait_for(gone.wait(), 10)
     server.close()
 
 

@@ -39,6 +39,13 @@ class Limits:
         float, Meta(description="Wait for the next command (RFC 5321 §4.5.3.2.7).", ge=1, le=86400)
     ] = 300.0
     data_time: Annotated[float, Meta(description="Wait for the next octets of a message.", ge=1, le=86400)] = 180.0
+    message_time: Annotated[
+        float, Meta(description="For one whole message to come in, however slowly it drips.", ge=1, le=86400)
+    ] = 1800.0
+    idle_commands: Annotated[
+        int,
+        Meta(description="Commands in a row that bring no message nearer (NOOP, RSET), then 421.", ge=10, le=100_000),
+    ] = 100
     transaction_time: Annotated[
         float, Meta(description="From the dot to the reply; what is not done by then is deferred.", ge=1, le=3600)
     ] = 240.0
