@@ -5,6 +5,7 @@ A key that is read and then ignored would be an empty promise.
 
 from collections.abc import Iterator
 
+from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
@@ -12,12 +13,17 @@ from flowengine.services.config.problems import Problems
 
 ID = "not-built"
 LATER_PHASES = ("proxy", "predelivery", "postdelivery")
+LATER_LIMITS = ("session_commands", "session_messages", "line_length", "spool_above", "greeting_delay", "tarpit")
+"""Limits that the SMTP door does not look at yet; at their defaults they promise nothing."""
 
 
 def check_unbuilt(config: Config, problems: Problems) -> None:
     """Note every key whose work is not built yet."""
     if config.storage.kind != "sqlite":
         _note(problems, ("storage",), "postgresql comes with the queue")
+    for key in LATER_LIMITS:
+        if getattr(config.limits, key) != getattr(Limits(), key):
+            _note(problems, ("limits", key), "this limit")
     for name, listener in config.listeners.items():
         for key, why in _of_listener(listener):
             _note(problems, ("listeners", name, key), why)
@@ -46,8 +52,6 @@ def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
 def _of_transport(transport: Transport) -> Iterator[tuple[str, str]]:
     if transport.mx:
         yield "mx", "delivery to mail exchangers"
-    if transport.protocol != "smtp":
-        yield "protocol", "LMTP"
     if transport.sasl is not None:
         yield "sasl", "authentication at the next hop"
     if transport.tls.implicit or transport.tls.mode not in ("off", "may"):
