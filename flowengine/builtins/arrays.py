@@ -274,25 +274,38 @@ def array_unique(run: Run, array: Array) -> Array:
     array_unique(["k" => 1, 1, "1"]);  // ["k" => 1, 1 => "1"]
     """
     run.budget.grow_items(len(array))
-    found, seen = Array(), set()
+    found, marks = Array(), _Marks(run)
+    seen: set[object] = set()
     for name, value in array.items():
-        mark = _mark(run, value, MAX_DEPTH)
+        mark = marks.of(value, MAX_DEPTH)
         if mark not in seen:
             seen.add(mark)
             found.put(name, value)
     return found
 
 
-def _mark(run: Run, value: Value, depth: int) -> object:
-    """Something hashable that is equal for values that are ===. Raises FlowError for arrays nested too deep."""
-    if type(value) is Array:
-        if depth == 0:
-            raise FlowError(f"an array nested deeper than {MAX_DEPTH}")
-        run.budget.spend(1 + len(value))
-        return frozenset((name, _mark(run, item, depth - 1)) for name, item in value.items())
-    if value is None or isinstance(value, bool):
-        return (type(value), value)
-    return (str, str(value)) if isinstance(value, str) else value
+class _Marks:
+    """For values something hashable that is equal for those that are ===. An array is numbered by its content, each
+    object once, so one that holds another many times costs no more than its own entries."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._numbers: dict[frozenset[object], int] = {}
+        self._known: dict[int, object] = {}
+
+    def of(self, value: Value, depth: int) -> object:
+        """The mark of a value. Raises FlowError for arrays nested too deep."""
+        if type(value) is Array:
+            if depth == 0:
+                raise FlowError(f"an array nested deeper than {MAX_DEPTH}")
+            if id(value) not in self._known:
+                self._run.budget.spend(1 + len(value))
+                content = frozenset((name, self.of(item, depth - 1)) for name, item in value.items())
+                self._known[id(value)] = (Array, self._numbers.setdefault(content, len(self._numbers)))
+            return self._known[id(value)]
+        if value is None or isinstance(value, bool):
+            return (type(value), value)
+        return (str, str(value)) if isinstance(value, str) else value
 
 
 @builtin
