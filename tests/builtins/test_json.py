@@ -66,7 +66,7 @@ def test_comments_are_skipped_when_allowed(text, value):
 def test_looking_for_comments_is_linear(text):
     started = time.perf_counter()
     Words(json_, run=Standing()).json_decode(text, {"allow_comments": True})
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_other_forms_of_writing():
 def test_json_nested_too_deep_is_none(text):
     started = time.perf_counter()
     assert Words(json_).json_decode(text) is None
-    assert time.perf_counter() - started < 0.2
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 def test_a_hundred_levels_are_read_and_written():
@@ -168,4 +168,4 @@ def test_an_array_that_holds_itself_many_times_is_not_written_out():
     started = time.perf_counter()
     with pytest.raises(BudgetExceeded):
         encode(Standing(), array)
-    assert time.perf_counter() - started < 10
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes

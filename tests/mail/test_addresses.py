@@ -300,4 +300,4 @@ def test_time_is_linear_in_the_size(value: str) -> None:
     extract(value)
     with contextlib.suppress(MailError):
         parse_list(value)
-    assert time.perf_counter() - start < 2.0
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes

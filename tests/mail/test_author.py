@@ -152,4 +152,4 @@ def test_any_from_has_an_author_or_a_reason(values: list[bytes]) -> None:
 def test_time_is_linear_in_the_size(value: bytes) -> None:
     start = time.perf_counter()
     from_domain([value])
-    assert time.perf_counter() - start < 2.0
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes

@@ -119,7 +119,7 @@ def test_any_bytes_are_a_record_or_none(tail: bytes) -> None:
 def test_parsing_takes_time_linear_in_the_size(part: bytes) -> None:
     start = time.perf_counter()
     dmarc.parse(b"v=DMARC1; rua=" + part * (60_000 // len(part)))
-    assert time.perf_counter() - start < 1.5
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 # Tree walk

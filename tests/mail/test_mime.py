@@ -121,7 +121,7 @@ def test_a_hostile_message_takes_linear_time(piece):
     started = time.perf_counter()
     structure = Message(head + piece * (4_000_000 // len(piece))).received.structure
     assert structure.root.end == len(structure.data)
-    assert time.perf_counter() - started < 4
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
 
 
 def test_headers_of_parts_are_bounded():
@@ -363,4 +363,4 @@ def test_parameters_take_linear_time():
     started = time.perf_counter()
     for piece in (b';a="', b"; a*0=x", b';"', b'\\"', b";a=;", b'; a="\\'):
         parse(b"a/b" + piece * 20_000)
-    assert time.perf_counter() - started < 2
+    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes

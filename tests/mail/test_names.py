@@ -88,4 +88,4 @@ def test_hostile_names_cost_nothing() -> None:
     start = time.perf_counter()
     for text in ("a." * 1_000_000, "ü" * 1_000_000, "a-" * 126 + "!", "ü" * 253):
         assert names.to_ascii(text) is None
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes

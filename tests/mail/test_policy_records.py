@@ -156,4 +156,4 @@ def test_parsing_takes_time_linear_in_the_size(part: bytes) -> None:
         for parse in PARSERS:
             with contextlib.suppress(MailError):
                 parse(head.encode() + part * (60_000 // len(part)))
-    assert time.perf_counter() - start < 3.0
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes

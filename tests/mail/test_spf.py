@@ -320,4 +320,4 @@ def test_any_client_gets_a_result(helo: str, local: str, sender: str) -> None:
 def test_a_hostile_record_costs_its_size(record: str) -> None:
     start = time.perf_counter()
     run(txt({"a.example": record}), "192.0.2.9", "h", "-".join("x" * 30) + "@a.example")
-    assert time.perf_counter() - start < 2.0
+    assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes
