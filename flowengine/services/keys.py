@@ -99,7 +99,7 @@ def open_keys(config: Config, *, make: bool = True) -> KeyRing:
             problems.append(config.problem(place, str(error), "bad-key", table=source == "made"))
             continue
         found[name] = ConfiguredKey(name, key, source, path, pki.selector, pki.domain)
-    for path in sorted(kept_path(config, "*").parent.glob("*.pem")):  # made by `keys new`, not in the configuration
+    for path in sorted(kept_path(config, "*").parent.glob("[!.]*.pem")):  # made by `keys new`, not in the configuration
         if path.stem not in config.pki:
             try:
                 found[path.stem] = ConfiguredKey(path.stem, read_key(path), "made", path, None, None)
@@ -138,7 +138,7 @@ def _make(path: Path, kind: KeyKind, bits: int, taken: Callable[[Path], PrivateK
     key = PrivateKey.generate(kind, bits)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-", suffix=".pem")  # made with mode 600
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-", suffix=".tmp")  # made with mode 600
         draft = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
