@@ -108,10 +108,10 @@ def test_ed25519_verifies():
 def test_a_key_is_read_once():
     text = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(PEM, PKCS8, PLAIN)
     WORDS.rsa_sign("m", text)
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(5):
         WORDS.rsa_sign("m", text)
-    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
+    assert time.process_time() - started < 0.1  # CPU: reading the key takes 0.04 s each time
 
 
 def test_signatures_with_a_secret_key_may_be_shown():
@@ -184,9 +184,9 @@ def test_a_password_is_checked_against_its_hash(password, hashed):  # the hashes
     ],
 )
 def test_a_hash_that_costs_too_much_or_is_none_is_refused_at_once(salt):
-    started = time.perf_counter()
+    started = time.process_time()
     assert WORDS.crypt("secret", salt) is None
-    assert time.perf_counter() - started < 20  # on a busy machine too: what grows too fast takes minutes
+    assert time.process_time() - started < 0.5  # CPU
 
 
 def certificate():
