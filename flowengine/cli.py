@@ -105,18 +105,20 @@ def colour(text: str, severity: str) -> str:
 def serve(config_path: Path | None) -> None:
     """Run the listeners in the foreground.
 
-    Prints one line `ready` per listener when it accepts. SIGTERM drains.
+    Prints one line `ready` per listener when it accepts. SIGTERM drains. SIGHUP reads configuration, flows and
+    certificates again: new workers serve with them, the old ones drain; when something is wrong, all stays as it was.
 
     \b
         flowengine serve -c /etc/flowengine/flowengine.toml
     """
     from flowengine.language.problems import FlowProblems
-    from flowengine.servers.serve import CannotServe, run_server
+    from flowengine.servers.processes.parent import CannotServe, Parent
     from flowengine.services.config import ConfigError
+    from flowengine.services.config import load as read
 
     config = load(config_path)
     try:
-        run_server(config, announce=lambda line: click.echo(line))
+        Parent(config, click.echo, lambda: read(config_path)).run()
     except FlowProblems as error:
         print_problems(error.problems)
         raise SystemExit(NO) from None
@@ -125,6 +127,62 @@ def serve(config_path: Path | None) -> None:
         raise SystemExit(USAGE) from None
     except CannotServe as error:
         fail(error.code, str(error))
+
+
+# -- trace ------------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@config_option
+@json_option
+@click.option("--seconds", type=click.FloatRange(0.1, 86400), metavar="N", help="End after so many seconds.")
+@click.option("--lines", type=click.IntRange(1), metavar="N", help="End after so many lines.")
+@click.argument("what", default="all")
+def trace(config_path: Path | None, as_json: bool, seconds: float | None, lines: int | None, what: str) -> None:
+    """Look into a running server.
+
+    WHAT is a client's address or network, or `all`: every command, log line and fact of new connections, as they
+    happen, until Ctrl-C. Or it is the id that a reply carried: the verdict of that transaction, and what DNS, HTTP and
+    the others answered it (the last thousand of each worker are remembered).
+
+    \b
+        flowengine trace 192.0.2.7
+        flowengine trace 2001:db8::/32 --seconds 60
+        flowengine trace 0198a2b4c6d8e0f112233445
+    """
+    from flowengine.servers.processes.looking import NotThere, look
+
+    config = load(config_path, files=False)
+    left = lines
+
+    def told(line: dict[str, Any]) -> bool:
+        nonlocal left
+        click.echo(json.dumps(line, ensure_ascii=False) if as_json else _trace_line(line))
+        left = None if left is None else left - 1
+        return left != 0
+
+    try:
+        found = asyncio.run(look(config.storage.directory, what, seconds, told))
+    except ValueError as error:
+        fail(USAGE, str(error))
+    except NotThere as error:
+        fail(WORLD, str(error))
+    except KeyboardInterrupt:
+        return
+    if not found:
+        fail(NO, f"{what}: no worker remembers it; the log has its line")
+
+
+def _trace_line(line: dict[str, Any]) -> str:
+    """One line for people: who, what, and the facts of it."""
+    head = " ".join(str(line.pop(name)) for name in ("client", "event") if line.get(name))
+    line.pop("level", None)
+    rest = "\n".join(f"    {name}: {value}" for name, value in line.items() if not isinstance(value, list))
+    lists = "\n".join(f"    {name}:\n" + "\n".join(f"        {one}" for one in value)
+                      for name, value in line.items() if isinstance(value, list) and value)  # fmt: skip
+    if line.keys() <= {"verb", "code", "reply"}:
+        return f"{head} {line.get('verb', '')} → {line.get('reply', '')}".replace("\n", " / ")
+    return "\n".join(part for part in (head, rest, lists) if part)
 
 
 # -- check ------------------------------------------------------------------------------------------------------------
@@ -282,7 +340,7 @@ def run(flow: Path, message: str, **options: Any) -> None:
         transport=compiler.only_transport() if config.path is not None else None,
     )
     try:
-        services = services_for(config, quiet=True)
+        services = services_for(config)
         if config.path is None:  # a play without a configuration: any transport and quarantine will do
             services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
         played = asyncio.run(play(program, received, visit, services))
@@ -328,7 +386,7 @@ def verify(message: str, **options: Any) -> None:
         recipients=options["rcpt_to"],
     )
     try:
-        report = asyncio.run(verify_message(received, visit, services_for(config, quiet=True)))
+        report = asyncio.run(verify_message(received, visit, services_for(config)))
     except MailError as error:
         fail(USAGE, str(error))
     except ConfigError as error:
@@ -546,7 +604,7 @@ def keys_check(
     config = load(config_path, dns)
 
     async def ask() -> Any:
-        return await check_record(one.key, selector, domain, services_for(config, quiet=True).dns)
+        return await check_record(one.key, selector, domain, services_for(config).dns)
 
     try:
         found = asyncio.run(ask())

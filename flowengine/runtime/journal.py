@@ -31,6 +31,7 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
     if about is not None:
         services.log.event("info", "dmarc", id=transaction.id, **about)
     seconds = services.clock.now() - transaction.started
+    services.log.concluded(transaction.id, transaction.world.facts)
     services.log.event(
         "info" if reply.positive else "notice",
         "verdict",

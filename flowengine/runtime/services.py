@@ -5,17 +5,20 @@ only through its `World` (world.py), which records what they answered.
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from flowengine.language.caching import Caches
 from flowengine.language.values import Value
 from flowengine.mail.dns import Resolver
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.memory import SharedMemory
+
+if TYPE_CHECKING:
+    from flowengine.runtime.world import Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +224,14 @@ class Log(Protocol):
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:
         """One line: what happened, and its facts. Values are cleaned of control characters and secrets here."""
+        ...
+
+    def began(self, id_: str, client: str) -> None:
+        """A visit or transaction of this client began: lines with this id are about it."""
+        ...
+
+    def concluded(self, id_: str, facts: "Sequence[Fact]") -> None:
+        """A transaction is over: what the outside world answered it, for who asks later."""
         ...
 
 

@@ -212,7 +212,9 @@ class Session:
     def _begin(self, sender: Path, parameters: Mapping[str, str]) -> Transaction:
         world = World(self._services)
         ip, helo = self.connection.client.ip, self.connection.helo or ""
-        return Transaction(_new_id(world), world.now(), world, sender, ip, helo, parameters)
+        id_ = _new_id(world)
+        self._services.log.began(id_, ip)
+        return Transaction(id_, world.now(), world, sender, ip, helo, parameters)
 
     def _open(self) -> Transaction:
         if self.transaction is None:

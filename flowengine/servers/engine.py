@@ -10,9 +10,15 @@ from flowengine.runtime.policy import Policy
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
 from flowengine.servers.compiling import Compiler
+from flowengine.services.clock import SystemClock
+from flowengine.services.log_targets import open_log
+from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
+from flowengine.services.shared import NAME as SHARED
+from flowengine.services.shared import SharedFile
 from flowengine.services.users import PasswordChecker, open_users
+from flowengine.services.viewing import ViewedLog
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
@@ -20,26 +26,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Engine:
-    """What the listeners of one configuration share. Used as a context: on leaving, connections outward are closed."""
+    """What the listeners of one configuration share. Used as a context: on leaving, connections outward are closed.
+
+    viewed, tally: the log and the counters of `services`, as those know them who show them. shared: the file that the
+    workers share.
+    """
 
     config: "Config"
     services: Services
     policies: Mapping[str, Policy]
     outbox: Outbox
     runner: Runner
+    viewed: ViewedLog
+    tally: Tally
+    shared: SharedFile
 
     @classmethod
     def build(cls, config: "Config") -> "Engine":
         """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is."""
         policies = Compiler(config).policies()
-        services = services_for(config)
+        viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
+        shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
+        services = services_for(config, viewed, tally, shared)
         checkers: dict[Path, PasswordChecker] = {}
         for name, listener in config.listeners.items():
             if listener.users is not None:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        return cls(config, services, policies, Outbox(config, services), Runner())
+        return cls(config, services, policies, Outbox(config, services), Runner(), viewed, tally, shared)
+
+    @property
+    def directories(self) -> list[Path]:
+        """Where workers write."""
+        sinks = [one.sink for one in self.config.transports.values() if one.sink is not None]
+        return [self.config.storage.directory, *sinks, *(store.path for store in self.config.quarantine.values())]
 
     async def __aenter__(self) -> "Engine":
         return self

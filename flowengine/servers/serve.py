@@ -1,8 +1,7 @@
-"""`flowengine serve`: the listeners of a configuration, from ready to drained."""
+"""The listeners of a configuration as the SMTP door takes them."""
 
-import asyncio
-import signal
-from collections.abc import Callable
+import socket
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,61 +10,23 @@ from flowengine.runtime.session import Session
 from flowengine.runtime.visit import Client
 from flowengine.servers.engine import Engine
 from flowengine.servers.smtp import door
-from flowengine.servers.smtp.listener import Listener, ListenError, Server, loop_factory
+from flowengine.servers.smtp.listener import Listener, Server
 
 if TYPE_CHECKING:
-    from flowengine.services.config import Config
     from flowengine.services.config import Listener as ListenerConfig
 
 
-class CannotServe(Exception):
-    """The server does not start. code: the exit code that says whose turn it is."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-def run_server(config: "Config", announce: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. announce: gets one line `ready` a listener.
-
-    Raises FlowProblems for a flow with an error, before anything is bound, and CannotServe.
-    """
-    unbuilt = [f"{one.span.file}:{one.span.line}: {one.message}" for one in config.warnings if one.id == "not-built"]
-    if unbuilt:
-        raise CannotServe("\n".join(unbuilt), 2)
-    engine = Engine.build(config)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(_serve(engine, announce))
-
-
-async def _serve(engine: Engine, announce: Callable[[str], None]) -> None:
+def server_of(engine: Engine, sockets: Mapping[str, tuple[socket.socket, ...]]) -> Server:
+    """The server of one worker, on sockets that are bound."""
     config = engine.config
-    listeners = [_listener(engine, name, listener) for name, listener in config.listeners.items()]
+    listeners = [_listener(engine, name, listener, sockets[name]) for name, listener in config.listeners.items()]
     capacity = door.Capacity(
         config.limits.connections, config.limits.connections_per_client, config.limits.in_flight_bytes
     )
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _no_reload, engine)
-    try:
-        async with engine, Server(listeners, capacity, engine.report) as server:
-            for name, addresses in server.addresses.items():
-                announce(f"ready {name} {' '.join(addresses)}")
-            await stop.wait()
-            engine.services.log.event("info", "draining", connections=server.connections)
-            await server.drain(config.limits.drain_time)
-    except ListenError as error:
-        raise CannotServe(error.strerror or str(error), 3) from None
+    return Server(listeners, capacity, engine.report)
 
 
-def _no_reload(engine: Engine) -> None:
-    engine.services.log.event("warning", "reload", text="not built yet: start the server again; nothing was changed")
-
-
-def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener:
+def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tuple[socket.socket, ...]) -> Listener:
     policy = engine.policies[name]
     limits = engine.config.limits
     options = door.Options(
@@ -86,7 +47,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
             idle_commands=limits.idle_commands,
         ),
     )
-    return Listener(name, str(listener.address), options, partial(_open, engine, policy))
+    return Listener(name, str(listener.address), options, partial(_open, engine, policy), sockets, engine.viewed.wants)
 
 
 def _open(engine: Engine, policy: Policy, client: door.Client) -> Session:

@@ -14,6 +14,7 @@ from flowengine.mail.dns import MX, Answer, DNSUnavailable, Record, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, Level, Services, Settings
 from flowengine.services.dns_client import askable
+from flowengine.services.log import Unviewed
 from flowengine.services.metrics import COUNTERS
 from flowengine.services.rates import MemoryRates
 
@@ -174,7 +175,7 @@ class FakeKeys:
         return self._parsed.setdefault(text, PrivateKey.parse(text, validated=True))
 
 
-class FakeLog:
+class FakeLog(Unviewed):
     """Keeps its lines."""
 
     def __init__(self) -> None:

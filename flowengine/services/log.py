@@ -7,7 +7,7 @@ a key nor break out of its line, and a log that cannot be written stops no mail.
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Literal, TextIO
@@ -28,26 +28,37 @@ DEEPEST = 6
 # C0 and C1 controls, line and paragraph separators, marks that change the direction of text, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+Target = Callable[[Level, dict[str, object]], None]
+"""Takes one line, its values cleaned; raises OSError or ValueError when it cannot."""
 _OWN = ("timestamp", "level", "event", "exc_info", "exception", "stack", "stack_info")
 """Names that mean something to structlog; a field of such a name gets `_` behind it."""
 
 
-class StructuredLog:
+class Unviewed:
+    """The part of a `runtime.services.Log` that nobody looks into while it is written (viewing.py is for those)."""
+
+    def began(self, id_: str, client: str) -> None:
+        """Nobody looks."""
+
+    def concluded(self, id_: str, facts: Sequence[object]) -> None:
+        """Nobody will ask."""
+
+
+class StructuredLog(Unviewed):
     """Writes lines (`runtime.services.Log`). least: the least grave level that is written.
 
     dropped: lines that could not be written.
     """
 
     def __init__(
-        self, form: Literal["json", "text"] = "json", least: Level = "info", stream: TextIO | None = None
+        self,
+        form: Literal["json", "text"] = "json",
+        least: Level = "info",
+        stream: TextIO | None = None,
+        target: Target | None = None,
     ) -> None:
         self._least = ORDER.index(least)
-        self._stream = stream or sys.stderr
-        self._render: structlog.typing.Processor = (
-            structlog.processors.JSONRenderer(ensure_ascii=False)
-            if form == "json"
-            else structlog.dev.ConsoleRenderer(colors=self._stream.isatty())
-        )
+        self._write: Target = target or to_stream(form, stream or sys.stderr)
         self.dropped = 0
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:
@@ -63,13 +74,27 @@ class StructuredLog:
             if value is not None:
                 line[f"{name}_" if name in _OWN else str(clean(name))] = clean(value)
         try:
-            self._stream.write(f"{self._render(None, level, line)!s}\n")
-            self._stream.flush()
+            self._write(level, line)
         except (OSError, ValueError):  # nobody reads any more, the disk is full, the stream is closed
             self.dropped += 1
 
 
-class Silence:
+def to_stream(form: Literal["json", "text"], stream: TextIO) -> Target:
+    """Lines on a stream: JSON for machines, or text for people."""
+    render: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+
+    def write(level: Level, line: dict[str, object]) -> None:
+        stream.write(f"{render(None, level, line)!s}\n")
+        stream.flush()
+
+    return write
+
+
+class Silence(Unviewed):
     """A log that nobody reads, for commands that print their own result."""
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:

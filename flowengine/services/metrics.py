@@ -1,6 +1,11 @@
-"""Counters for the operator: every one declared here, with its labels and what it counts."""
+"""Counters and gauges for the operator: every one declared here, with its labels and what it counts.
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+A worker only adds up (`Tally`); the process that serves the endpoint keeps the sums of all workers (`Metrics`).
+"""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
 
 COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "verdicts": (("verdict", "listener"), "Finished transactions by their verdict."),
@@ -20,9 +25,45 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     "connections": (("listener", "result"), "Connections: accepted, refused."),
 }
 
+GAUGES: dict[str, str] = {
+    "open_connections": "Connections of clients, of all workers.",
+    "in_flight_bytes": "Octets of messages in memory, of all workers.",
+    "resident_bytes": "Memory of all workers, shared pages counted in each.",
+    "workers": "Workers that report.",
+}
+
+Labels = tuple[tuple[str, str], ...]
+
+
+def check(name: str, labels: Iterable[str]) -> None:
+    """Raises KeyError for a counter that is not declared, ValueError for other labels than it has."""
+    if sorted(COUNTERS[name][0]) != sorted(labels):
+        raise ValueError(f"the counter {name} has the labels {COUNTERS[name][0]}")
+
+
+class Tally:
+    """What one worker counted since somebody took it (`runtime.services.Counters`)."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[object, ...], float] = {}
+        self._known: set[tuple[object, ...]] = set()
+
+    def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        """Add to a counter. Raises KeyError for one that is not declared, ValueError for other labels."""
+        key = (name, *labels.items())
+        if key not in self._known:
+            check(name, labels)
+            self._known.add(key)
+        self._counts[key] = self._counts.get(key, 0) + amount
+
+    def take(self) -> list[tuple[str, dict[str, str], float]]:
+        """What was counted since the last time: name, labels, amount."""
+        counts, self._counts = self._counts, {}
+        return [(str(name), dict(labels), amount) for (name, *labels), amount in counts.items()]  # type: ignore[arg-type]  # pairs of text
+
 
 class Metrics:
-    """The counters of one process, in a registry of their own (`runtime.services.Counters`)."""
+    """The sums of all workers, in a registry of their own (`runtime.services.Counters`)."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -31,17 +72,20 @@ class Metrics:
             name: Counter(f"flowengine_{name}", page, labels, registry=self.registry)
             for name, (labels, page) in COUNTERS.items()
         }
-        self._children: dict[tuple[object, ...], Counter] = {}
+        self._gauges = {
+            name: Gauge(f"flowengine_{name}", page, registry=self.registry) for name, page in GAUGES.items()
+        }
 
     def increment(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter. Raises KeyError for one that is not declared, ValueError for other labels."""
-        key = (name, *labels.items())
-        child = self._children.get(key)
-        if child is None:
-            counter = self._counters[name]
-            child = self._children[key] = counter.labels(**labels) if labels else counter
-        child.inc(amount)
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(amount)
+
+    def show(self, gauges: Mapping[str, float]) -> None:
+        """How things stand now; what is not named stands at 0. Raises KeyError for one that is not declared."""
+        for name, gauge in self._gauges.items():
+            gauge.set(gauges.get(name, 0))
 
     def text(self) -> bytes:
-        """The counters in Prometheus' text form."""
+        """All of it in Prometheus' text form."""
         return generate_latest(self.registry)

@@ -1,36 +1,43 @@
 """The real outside world of a configuration, put together."""
 
 from flowengine.language.caching import Caches
-from flowengine.runtime.services import Services
+from flowengine.runtime.memory import SharedMemory
+from flowengine.runtime.services import Counters, Log, Services
 from flowengine.services.clock import SystemClock, SystemRandomness
 from flowengine.services.config import Config, settings
 from flowengine.services.dns import resolver
 from flowengine.services.http import GuardedHTTP
 from flowengine.services.keys import open_keys
-from flowengine.services.log import Silence, StructuredLog
-from flowengine.services.metrics import Metrics
+from flowengine.services.log import Silence
+from flowengine.services.metrics import Tally
 from flowengine.services.network import NetworkGuard
 from flowengine.services.rates import MemoryRates
+from flowengine.services.shared import SharedFile, SharedRates, WorkersMemory
 from flowengine.services.wires import GuardedWires
 
 
-def services_for(config: Config, *, quiet: bool = False) -> Services:
+def services_for(
+    config: Config, log: Log | None = None, counters: Counters | None = None, shared: SharedFile | None = None
+) -> Services:
     """The real outside world of a configuration. Raises ConfigError for keys that cannot be read.
 
-    quiet: for commands that print a result of their own; nothing is logged and no key is made.
+    log: None for commands that print a result of their own: nothing is logged and no key is made. shared: what the
+    workers of a server share; None for a process of its own.
     """
-    clock, metrics = SystemClock(), Metrics()
+    clock, counters = SystemClock(), counters or Tally()
     guard = NetworkGuard(config.network.allow, [config.api.url])
+    most = config.limits.rate_entries
     return Services(
-        dns=resolver(config, clock, metrics),
-        http=GuardedHTTP(guard, config.limits.http_in_flight, metrics),
+        dns=resolver(config, clock, counters),
+        http=GuardedHTTP(guard, config.limits.http_in_flight, counters),
         clock=clock,
         random=SystemRandomness(),
-        keys=open_keys(config, make=not quiet),
-        rates=MemoryRates(config.limits.rate_entries),
-        log=Silence() if quiet else StructuredLog(config.log.format, config.log.level),
-        counters=metrics,
+        keys=open_keys(config, make=log is not None),
+        rates=SharedRates(shared, most) if shared is not None else MemoryRates(most),
+        log=log or Silence(),
+        counters=counters,
         caches=Caches(),
         settings=settings(config),
+        memory=WorkersMemory(shared) if shared is not None else SharedMemory(),
         wires=GuardedWires(guard),
     )

@@ -31,13 +31,17 @@ class ListenError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Where to listen, how to speak, and who answers. sockets: bound already, else `address` is bound."""
+    """Where to listen, how to speak, and who answers. sockets: bound already, else `address` is bound.
+
+    watched: whether somebody wants to see every command of a new connection from this address.
+    """
 
     name: str
     address: str
     options: Options
     open_session: Callable[[Client], Session]
     sockets: tuple[socket.socket, ...] = ()
+    watched: Callable[[str], bool] | None = None
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -75,7 +79,14 @@ class Server:
                 sockets = listener.sockets or bind(listener.address)
                 self.addresses[listener.name] = tuple(address_of(one) for one in sockets)
                 for one in sockets:
-                    entrance = Entrance(lobby, listener.options, listener.open_session, self._report, _own_end(one))
+                    entrance = Entrance(
+                        lobby,
+                        listener.options,
+                        listener.open_session,
+                        self._report,
+                        _own_end(one),
+                        listener.watched,
+                    )
                     one.setblocking(False)
                     if one.family == socket.AF_UNIX:
                         server = await loop.create_unix_server(entrance, sock=one, backlog=BACKLOG)
@@ -114,8 +125,10 @@ class Server:
         return self._lobby.in_flight if self._lobby is not None else 0
 
     def _stop_accepting(self) -> None:
+        given = {one.fileno() for listener in self._listeners for one in listener.sockets}
         for server in self._servers:
-            paths = [one.getsockname() for one in server.sockets if one.family == socket.AF_UNIX]
+            ours = [one for one in server.sockets if one.family == socket.AF_UNIX and one.fileno() not in given]
+            paths = [one.getsockname() for one in ours]
             server.close()
             for path in paths:
                 Path(path).unlink(missing_ok=True)

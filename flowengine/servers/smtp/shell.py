@@ -8,6 +8,7 @@ from a callback of the event loop, never within a Task.
 from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any, cast
 
@@ -40,10 +41,12 @@ class Entrance:
         open_session: Callable[[Client], Session],
         report: Report | None,
         server: tuple[str, int] | None = None,
+        watched: Callable[[str], bool] | None = None,
     ) -> None:
         self.lobby, self.options, self.open_session, self.report = lobby, options, open_session, report
         self.server = server
         """Our end of every connection; None when it differs."""
+        self._watched = watched
         template = SMTP(
             None,
             data_size_limit=options.limits.message_size,
@@ -57,6 +60,17 @@ class Entrance:
 
     def __call__(self) -> "Shell":
         return Shell(self)
+
+    def machine(self, visit: Session, client: Client) -> Machine:
+        """The protocol of a new connection; one that somebody watches tells every command."""
+        report = self.report
+        if self._watched is None or report is None or not self._watched(client.ip):
+            return Machine(visit, self.options, report)
+
+        def told(event: str, fields: Mapping[str, object]) -> None:
+            report(event, {"client": client.ip, **fields})
+
+        return Machine(visit, replace(self.options, trace=True), told)
 
 
 class Shell(SMTP):
@@ -104,7 +118,7 @@ class Shell(SMTP):
             self._show_out(TROUBLE)
             self._lobby.leave(self, client)
             return
-        self._machine = machine = Machine(visit, self._entrance.options, self._entrance.report)
+        self._machine = machine = self._entrance.machine(visit, client)
         self._settle(machine, machine.start())
 
     def data_received(self, data: bytes) -> None:

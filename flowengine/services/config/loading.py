@@ -48,6 +48,9 @@ sink = "var/sink"
 [pki.example]
 selector = "s1"
 domain = "example.net"
+
+[metrics]
+address = "127.0.0.1:2590"
 """
 
 

@@ -16,7 +16,17 @@ from flowengine.services.config.listeners import Listener, Transport
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError, named
-from flowengine.services.config.values import LOCALHOST, HostName, NameServer, Network, Storage, Word
+from flowengine.services.config.values import (
+    LOCALHOST,
+    STDERR,
+    Address,
+    HostName,
+    LogTarget,
+    NameServer,
+    Network,
+    Storage,
+    Word,
+)
 
 PKIName = Annotated[
     str, Meta(description="A key of [pki].", pattern="^pki:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$", examples=["pki:example"])
@@ -157,13 +167,36 @@ class Compatibility:
 
 @dataclass(frozen=True, slots=True)
 class LogRules:
-    """[log]: what standard error gets."""
+    """[log]: where lines go, and which."""
 
-    format: Annotated[Literal["json", "text"], Meta(description="One JSON object a line, or text for people.")] = "json"
+    format: Annotated[
+        Literal["json", "text"], Meta(description="One JSON object a line, or text for people; for stderr.")
+    ] = "json"
+    target: Annotated[
+        LogTarget,
+        Meta(
+            description="`stderr`, `journal` (systemd's, with every field), or a syslog server (RFC 5424, facility "
+            "mail): `syslog:unix:/dev/log`, `syslog:udp:HOST:PORT`, `syslog:tcp:HOST:PORT`.",
+            examples=["syslog:udp:192.0.2.9:514"],
+        ),
+    ] = STDERR
     level: Annotated[
         Literal["debug", "info", "notice", "warning", "error"],
         Meta(description="The least grave lines that are written."),
     ] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRules:
+    """[metrics]: where Prometheus finds us."""
+
+    address: Annotated[
+        Address | None,
+        Meta(
+            description="`/metrics` is served here, to anybody who gets there; keep it on loopback. Default: nowhere.",
+            examples=["127.0.0.1:9925"],
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +241,10 @@ class Config:
         default_factory=NetworkRules
     )
     compatibility: Annotated[Compatibility, Meta(description="Old behaviour.")] = field(default_factory=Compatibility)
-    log: Annotated[LogRules, Meta(description="What standard error gets.")] = field(default_factory=LogRules)
+    log: Annotated[LogRules, Meta(description="Where lines go, and which.")] = field(default_factory=LogRules)
+    metrics: Annotated[MetricsRules, Meta(description="Where Prometheus finds us.")] = field(
+        default_factory=MetricsRules
+    )
 
     # what follows is no key of the file
     path: Path | None = None

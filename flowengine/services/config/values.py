@@ -19,6 +19,9 @@ Domain = NewType("Domain", str)
 HostName = NewType("HostName", str)
 """The name of a host, domain or selector in lower case with A-labels."""
 LOCALHOST = HostName("localhost")
+LogTarget = NewType("LogTarget", str)
+"""Where the log goes: `stderr`, `journal`, `syslog:unix:PATH`, `syslog:udp:HOST:PORT` or `syslog:tcp:HOST:PORT`."""
+STDERR = LogTarget("stderr")
 Word = NewType("Word", str)
 """A name that the operator gives to a thing: letters, digits, `-`, `_`, `.`."""
 
@@ -200,6 +203,24 @@ def parse_destination(text: str, base: Path | None = None) -> Network | str:
     return name
 
 
+def parse_log_target(text: str, base: Path | None = None) -> LogTarget:
+    """A place for log lines. Raises ValueError."""
+    if text in ("stderr", "journal"):
+        return LogTarget(text)
+    word, _, rest = text.partition(":")
+    kind, _, place = rest.partition(":")
+    if word != "syslog" or kind not in ("unix", "udp", "tcp") or not place:
+        raise ValueError(
+            f"{text!r} is no place for a log; write stderr, journal, syslog:unix:/dev/log, syslog:udp:HOST:PORT"
+        )
+    if kind == "unix":
+        return LogTarget(f"syslog:unix:{(base or Path()) / place}")
+    address = Address.parse(place)
+    if address.path is not None:
+        raise ValueError(f"{place!r} is not an address; write HOST:PORT")
+    return LogTarget(f"syslog:{kind}:{address}")
+
+
 def parse_word(text: str, base: Path | None = None) -> Word:
     """A name for a thing. Raises ValueError."""
     del base
@@ -227,6 +248,7 @@ PARSERS: dict[Any, Parser] = {
     Network | str: parse_destination,
     Domain: parse_domain,
     HostName: parse_host_name,
+    LogTarget: parse_log_target,
     Word: parse_word,
     Path: parse_path,
 }
@@ -242,6 +264,7 @@ TOLD: dict[Any, str] = {
     Network | str: "network, address or host name",
     Domain: "domain",
     HostName: "name in DNS",
+    LogTarget: "place for a log",
     Word: "name",
     Path: "path",
 }
