@@ -176,7 +176,7 @@ def trace(config_path: Path | None, as_json: bool, seconds: float | None, lines:
 def _trace_line(line: dict[str, Any]) -> str:
     """One line for people: who, what, and the facts of it."""
     head = " ".join(str(line.pop(name)) for name in ("client", "event") if line.get(name))
-    line.pop("level", None)
+    line = {name: value for name, value in line.items() if name != "level" and value is not None}
     rest = "\n".join(f"    {name}: {value}" for name, value in line.items() if not isinstance(value, list))
     lists = "\n".join(f"    {name}:\n" + "\n".join(f"        {one}" for one in value)
                       for name, value in line.items() if isinstance(value, list) and value)  # fmt: skip

@@ -137,7 +137,7 @@ class Parent:
             f"worker {generation.number}.{number + 1}",
             lambda control: work(generation.engine, generation.sockets[number], control, account),
             time.monotonic(),
-            self._parents_ends(),
+            [*self._parents_ends(), *self._sockets.others(generation.sockets[number]), *self._watch.sockets],
         )
         self._selector.register(child.control, selectors.EVENT_READ, child)
         return child
@@ -316,7 +316,10 @@ class Parent:
     def _start_watch(self, now: float) -> None:
         watch, account = self._watch, self._account
         self._watch_slot.child = child = fork(
-            "watch", lambda control: watch.work(control, account), now, self._parents_ends()
+            "watch",
+            lambda control: watch.work(control, account),
+            now,
+            [*self._parents_ends(), *self._sockets.others({})],
         )
         self._selector.register(child.control, selectors.EVENT_READ, child)
 

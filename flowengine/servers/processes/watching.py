@@ -59,6 +59,11 @@ class Watch:
                 one.listen(BACKLOG)
         self.place = place
 
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """Its sockets, which no worker needs."""
+        return [*self._metrics, *([self._control] if self._control is not None else [])]
+
     def close(self) -> None:
         """Close the sockets and take the name away."""
         for one in self._metrics:
@@ -103,6 +108,8 @@ class Hall:
                 await self._hear(msgspec.json.decode(line), writer)
         except (OSError, ValueError, KeyError, TypeError, msgspec.DecodeError):
             pass  # whoever it was, it does not speak our language or is gone
+        except asyncio.CancelledError:
+            pass  # the watch ends; asyncio's streams would print a traceback
         finally:
             self._workers.pop(writer, None)
             if self._viewers.pop(writer, None) is not None:

@@ -62,7 +62,7 @@ def _hear(control: socket.socket, stop: asyncio.Event) -> None:
 
 def _stand(server: Server) -> dict[str, float]:
     try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, ValueError, IndexError):
         pages = 0
     return {
