@@ -46,7 +46,7 @@ class Entrance:
         """Our end of every connection; None when it differs."""
         template = SMTP(
             None,
-            data_size_limit=options.limits.message_size,
+            data_size_limit=options.limits.message.size,
             enable_SMTPUTF8=True,
             hostname=options.hostname,
             loop=lobby.loop,
