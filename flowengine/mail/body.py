@@ -5,9 +5,11 @@ the hashes that were made of it, which is why two signatures and a verification 
 """
 
 from collections.abc import Iterable, Iterator
+from mmap import mmap
 from typing import Protocol
 
 BLOCK = 65536
+_READ = 1 << 18
 
 Span = tuple[bytes, int, int]
 """An object and the part of it that is meant: bytes, first, past the last. The object is not copied."""
@@ -21,6 +23,15 @@ class Content(Protocol):
     def spans(self, start: int) -> Iterator[Span]:
         """All bytes from `start` on, in order, in non-empty spans."""
         ...
+
+    def buffers(self, start: int) -> list[bytes | memoryview]:
+        """All bytes from `start` on, in order, uncopied: whole objects as they are, parts as memoryviews."""
+        ...
+
+
+def uncopied(spans: Iterable[Span]) -> list[bytes | memoryview]:
+    """Spans as buffers: whole objects as they are, parts as memoryviews."""
+    return [data if start == 0 and end == len(data) else memoryview(data)[start:end] for data, start, end in spans]
 
 
 class Memory:
@@ -41,6 +52,30 @@ class Memory:
                 start = 0
             else:
                 start -= length
+
+    def buffers(self, start: int) -> list[bytes | memoryview]:
+        """See Content."""
+        return uncopied(self.spans(start))
+
+
+class Mapped:
+    """Content in a file, which ends with the last one who looks at it. Whoever writes it on reads from the file."""
+
+    __slots__ = ("_map", "size")
+
+    def __init__(self, file: mmap) -> None:
+        self._map = file
+        self.size = len(file)
+
+    def spans(self, start: int) -> Iterator[Span]:
+        """See Content. Each span is a copy that nobody else keeps: the message is never in memory as a whole."""
+        for place in range(start, self.size, _READ):
+            data = self._map[place : place + _READ]
+            yield data, 0, len(data)
+
+    def buffers(self, start: int) -> list[bytes | memoryview]:
+        """See Content."""
+        return [memoryview(self._map)[start:]] if start < self.size else []
 
 
 def head_of(content: Content) -> Iterator[bytes]:
@@ -77,10 +112,7 @@ class Body:
 
     def chunks(self) -> list[bytes | memoryview]:
         """The bytes in order: whole objects as they are, parts as memoryviews."""
-        return [
-            data if start == 0 and end == len(data) else memoryview(data)[start:end]
-            for data, start, end in self.spans()
-        ]
+        return self.content.buffers(self.start)
 
     def __bytes__(self) -> bytes:
         return b"".join(self.chunks())

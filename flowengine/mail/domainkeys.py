@@ -161,8 +161,8 @@ def _digest(fields: list[Field], message: Message, nofws: bool) -> bytes:
 def _blocks(message: Message) -> Iterator[bytes]:
     """The body in pieces that end with a line."""
     rest: list[bytes] = []
-    for chunk in message.body.chunks():
-        data = bytes(chunk)
+    for whole, start, end in message.body.spans():
+        data = whole[start:end]
         cut = data.rfind(b"\n") + 1
         if cut:
             yield b"".join((*rest, data[:cut]))

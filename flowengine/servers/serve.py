@@ -10,6 +10,7 @@ from flowengine.runtime.session import Session
 from flowengine.runtime.visit import Client
 from flowengine.servers.engine import Engine
 from flowengine.servers.smtp import door
+from flowengine.servers.smtp.intake import Bounds
 from flowengine.servers.smtp.listener import Listener, Server
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def server_of(engine: Engine, sockets: Mapping[str, tuple[socket.socket, ...]]) 
 def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tuple[socket.socket, ...]) -> Listener:
     policy = engine.policies[name]
     limits = engine.config.limits
+    spool = engine.config.storage.directory / "spool"
     options = door.Options(
         hostname=listener.hostname or engine.config.hostname,
         bare_newline=listener.bare_newline,
@@ -38,7 +40,10 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
         limits=door.Limits(
             command_line=limits.command_line,
             auth_line=limits.auth_line,
-            message_size=limits.message_size,
+            message=Bounds(limits.message_size, limits.line_length, limits.spool_above, spool),
+            recipients=limits.recipients,
+            session_commands=limits.session_commands,
+            session_messages=limits.session_messages,
             errors=limits.session_errors,
             auth_failures=limits.session_auth_failures,
             command_time=limits.command_time,

@@ -121,6 +121,9 @@ def talk(data: bytes, options: Options = OPTIONS, visit: Visit | None = None) ->
     return lines, visit, machine
 
 
-def with_limits(options: Options = OPTIONS, **limits: float) -> Options:
-    """The options with some limits changed."""
-    return replace(options, limits=replace(options.limits, **limits))
+def with_limits(options: Options = OPTIONS, **limits: Any) -> Options:
+    """The options with some limits changed: those of a message by the names of the configuration."""
+    of_message = {"message_size": "size", "line_length": "line", "spool_above": "spool_above", "spool": "spool"}
+    bounds = {of_message[name]: limits.pop(name) for name in tuple(limits) if name in of_message}
+    message = replace(options.limits.message, **bounds)
+    return replace(options, limits=replace(options.limits, message=message, **limits))

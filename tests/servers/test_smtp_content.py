@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from smtp_visit import OPTIONS, Visit, after_a_moment, drive, talk
 
+from flowengine.mail.body import Body
 from flowengine.servers.smtp import Machine
-from flowengine.servers.smtp.content import Content, hidden_end
+from flowengine.servers.smtp.content import Content
+from flowengine.servers.smtp.intake import Bounds, Intake, hidden_end
 
 OPENING = b"EHLO c\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\nDATA\r\n"
 
@@ -57,7 +59,7 @@ streams = st.lists(letters, max_size=24).map(b"".join)
 @settings(max_examples=1500, deadline=None)
 @given(streams, st.lists(st.integers(0, 200), max_size=8))
 def test_content_ends_where_the_reference_ends_however_it_is_cut(data: bytes, places: list[int]) -> None:
-    content = Content(1 << 20)
+    content = Content(Intake(Bounds()))
     rest = read(content, cut(data, places))
     expected = reference(data)
     assert (rest is None) == (expected is None)
@@ -68,22 +70,22 @@ def test_content_ends_where_the_reference_ends_however_it_is_cut(data: bytes, pl
     raw = data[: len(data) - len(following) - 3]
     assert content.bare == has_bare(raw)
     if content.bare:
-        assert content.pieces() == []
-        assert content.held == 0
+        assert content.intake.octets().size == 0
+        assert content.intake.held == 0
     else:
-        assert b"".join(content.pieces()) == message
-        assert content.size == content.held == len(message)
+        assert bytes(Body(content.intake.octets())) == message
+        assert content.intake.size == content.intake.held == len(message)
 
 
 @settings(max_examples=300, deadline=None)
 @given(streams, st.lists(st.integers(0, 200), max_size=8))
 def test_normalized_content_has_only_whole_line_ends(data: bytes, places: list[int]) -> None:
-    content = Content(1 << 20, normalize=True)
+    content = Content(Intake(Bounds()), normalize=True)
     rest = read(content, cut(data, places))
     expected = reference(data)
     assert (rest is None) == (expected is None)
     if expected is not None:
-        got = b"".join(content.pieces())
+        got = bytes(Body(content.intake.octets()))
         assert not has_bare(got)
         assert got.split(b"\r\n") == expected[0].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
 
@@ -92,20 +94,20 @@ def test_normalized_content_has_only_whole_line_ends(data: bytes, places: list[i
 def test_a_long_message_arrives_byte_for_byte_in_pieces_of_any_size(size: int) -> None:
     message = b"".join(b"." * (n % 5) + b"x" * (n % 90) + b"\r\n" for n in range(3000))
     stuffed = b"".join(b"." + line if line[:1] == b"." else line for line in message.splitlines(keepends=True))
-    content = Content(1 << 20)
+    content = Content(Intake(Bounds()))
     data = stuffed + b".\r\nNOOP\r\n"
     assert read(content, [data[at : at + size] for at in range(0, len(data), size)]) == b"NOOP\r\n"
-    pieces = content.pieces()
+    pieces = content.intake.octets().buffers(0)
     assert b"".join(pieces) == message
     assert len(pieces) <= 1 + len(message) // 32768, "memory goes to content, not to objects"
 
 
 @pytest.mark.parametrize("limit", [0, 1, 99, 100, 101])
 def test_the_limit_counts_every_octet_of_the_message_and_no_other(limit: int) -> None:
-    content = Content(limit)
+    content = Content(Intake(Bounds(limit)))
     assert read(content, [b"x" * 98 + b"\r\n.\r\n"]) == b""
-    assert content.too_large == (limit < 100)
-    assert content.held == (0 if limit < 100 else 100)
+    assert content.intake.too_large == (limit < 100)
+    assert content.intake.held == (0 if limit < 100 else 100)
 
 
 @settings(max_examples=300, deadline=None)

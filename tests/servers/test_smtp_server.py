@@ -393,8 +393,8 @@ def test_memory_over_the_limit_makes_clients_wait_for_messages_being_decided(run
         async with serving(capacity=Capacity(bytes_in_flight=3_000_000), make=slow(0.1)) as house:
             peers = [await house.client() for _ in range(6)]
             await asyncio.gather(*(peer.say(ENVELOPE + b"DATA\r\n", 3) for peer in peers))
-            first = peers[0].say(b"x" * 2_000_000 + b"\r\n.\r\n")
-            others = [peer.say(b"x" * 900_000 + b"\r\n.\r\n") for peer in peers[1:]]
+            first = peers[0].say(b"x\r\n" * 666_666 + b"\r\n.\r\n")
+            others = [peer.say(b"x\r\n" * 300_000 + b"\r\n.\r\n") for peer in peers[1:]]
             replies = [reply for (reply,) in await asyncio.gather(first, *others)]
             assert set(replies) <= {"250 2.0.0 Taken", "452 4.3.1 Too much mail at once, try again later"}
             assert "250 2.0.0 Taken" in replies
@@ -410,9 +410,9 @@ def test_memory_over_the_limit_with_nothing_to_wait_for_refuses_the_message(run:
         async with serving(capacity=Capacity(bytes_in_flight=1_000_000)) as house:
             one, two = await house.client(), await house.client()
             await asyncio.gather(one.say(ENVELOPE + b"DATA\r\n", 3), two.say(ENVELOPE + b"DATA\r\n", 3))
-            one.writer.write(b"x" * 900_000)
+            one.writer.write(b"x\r\n" * 300_000)
             await house.until(lambda: house.server.bytes_in_flight > 800_000)
-            refused = await two.say(b"x" * 900_000 + b"\r\n.\r\n")
+            refused = await two.say(b"x\r\n" * 300_000 + b"\r\n.\r\n")
             assert refused == ["452 4.3.1 Too much mail at once, try again later"]
             assert await one.say(b"\r\n.\r\n") == ["250 2.0.0 Taken"]
             assert await two.say(ENVELOPE + b"DATA\r\n" + MESSAGE + b".\r\n", 4) == [

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from flowengine.mail.body import Span
+from flowengine.mail.body import Span, uncopied
 from flowengine.mail.mime.changes import Change
 from flowengine.mail.mime.structure import Part, Structure
 
@@ -24,6 +24,10 @@ class Pieces:
                 start = 0
             else:
                 start -= end - first
+
+    def buffers(self, start: int) -> list[bytes | memoryview]:
+        """See Content."""
+        return uncopied(self.spans(start))
 
 
 def body(structure: Structure, changes: Mapping[str, Change]) -> Pieces:

@@ -17,6 +17,14 @@ NO_PARAMETERS: Parameters = MappingProxyType({})
 # The path ends at the first > that is not quoted; what is in it is the business of parse_path.
 _ARGUMENT = re.compile(rb' *+(<(?:[^"<>\x00-\x20\\]|"(?:[^"\\]|\\.)*+")*+>)(?: ++(.*))?', re.DOTALL).fullmatch
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\U0010ffff]++))?").fullmatch
+# RFC 3461 §4: hexadecimal digits in upper case; the decoded text is printable.
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[2-7][0-9A-F])++").fullmatch
+_NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*+", re.IGNORECASE).fullmatch
+# RFC 6533 §3: utf-8 addresses may come as they are.
+_ORIGINAL = re.compile(
+    r"(?:[Uu][Tt][Ff]-8;(?:[!-*,-<>-~\x80-\U0010ffff]|\+[2-7][0-9A-F])++"
+    r"|[!#-'*+./0-9?A-Z^_`a-z{|}~-]++;(?:[!-*,-<>-~]|\+[2-7][0-9A-F])++)"
+).fullmatch
 _SIZE = re.compile(r"[0-9]{1,20}").fullmatch
 _HOST = re.compile(r"[!-~]{1,255}").fullmatch
 
@@ -93,27 +101,56 @@ def check_body(value: str, _limit: int) -> None:
 
 
 def check_flag(value: str, _limit: int) -> None:
-    """A keyword that takes no value: SMTPUTF8 (RFC 6531 §3.4)."""
+    """A keyword that takes no value: SMTPUTF8 (RFC 6531 §3.4), REQUIRETLS (RFC 8689 §2)."""
     if value:
         raise Refused(Reply(501, "5.5.4", "This parameter takes no value"))
 
 
 def check_submitter(value: str, _limit: int) -> None:
     """AUTH=<> or AUTH=mailbox in xtext (RFC 4954 §5): carried along, and believed by nobody here."""
-    if not value:
+    if value != "<>" and not _XTEXT(value):
         raise Refused(Reply(501, "5.5.4", "AUTH takes an address"))
 
 
-MAIL_PARAMETERS: Mapping[str, Callable[[str, int], None]] = {
+def check_return(value: str, _limit: int) -> None:
+    """RFC 3461 §4.3: how much of the message comes back in a delivery status notification."""
+    if value.upper() not in ("FULL", "HDRS"):
+        raise Refused(Reply(501, "5.5.4", "RET is FULL or HDRS"))
+
+
+def check_envelope_id(value: str, _limit: int) -> None:
+    """RFC 3461 §4.4: the sender's own name for the transaction, xtext of at most 100 characters."""
+    if len(value) > 100 or not _XTEXT(value):
+        raise Refused(Reply(501, "5.5.4", "ENVID is xtext of at most 100 characters"))
+
+
+def check_notify(value: str, _limit: int) -> None:
+    """RFC 3461 §4.1: NEVER, or any of SUCCESS, FAILURE and DELAY."""
+    if len(value) > 28 or not _NOTIFY(value):
+        raise Refused(Reply(501, "5.5.4", "NOTIFY is NEVER, or a list of SUCCESS, FAILURE, DELAY"))
+
+
+def check_original(value: str, _limit: int) -> None:
+    """RFC 3461 §4.2, RFC 6533 §3: the recipient as first given, `type;xtext` of at most 500 characters."""
+    if len(value) > 500 or not _ORIGINAL(value):
+        raise Refused(Reply(501, "5.5.4", "ORCPT is type;address in xtext of at most 500 characters"))
+
+
+Rules = Mapping[str, Callable[[str, int], None]]
+MAIL_PARAMETERS: Rules = {
     "SIZE": check_size,
     "BODY": check_body,
     "SMTPUTF8": check_flag,
     "AUTH": check_submitter,
+    "RET": check_return,
+    "ENVID": check_envelope_id,
 }
-RCPT_PARAMETERS: Mapping[str, Callable[[str, int], None]] = {}
+TLS_PARAMETERS: Rules = {**MAIL_PARAMETERS, "REQUIRETLS": check_flag}
+"""Of MAIL under TLS (RFC 8689 §2)."""
+RCPT_PARAMETERS: Rules = {"NOTIFY": check_notify, "ORCPT": check_original}
 
 
-def check_parameters(given: Parameters, known: Mapping[str, Callable[[str, int], None]], limit: int) -> None:
+def check_parameters(given: Parameters, known: Rules, limit: int) -> None:
     """Each parameter by its own rule; 555 for one that was not offered (RFC 5321 §4.1.1.11)."""
     for keyword, value in given.items():
         check = known.get(keyword)

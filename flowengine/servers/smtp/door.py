@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
+from flowengine.servers.smtp.intake import Bounds
 
 Waiting = Coroutine[Any, Any, Reply]
 Step = Reply | Waiting
@@ -70,7 +71,8 @@ class Limits:
     """Bounds of one connection. Sizes in octets, times in seconds.
 
     command_line, auth_line: the longest line, CRLF included; RFC 5321 §4.5.3.1.4 asks for 512 and whatever the
-    extensions add, RFC 4954 §4 for 12288. message_size: with dot-stuffing undone; also what SIZE announces.
+    extensions add, RFC 4954 §4 for 12288. message: its size is also what SIZE announces. recipients: what LIMITS
+    announces; the session counts them. session_commands, session_messages: then the client has to come again.
     errors: commands that break the protocol until the client is shown out. idle_commands: commands that bring no
     message nearer (NOOP, RSET, EHLO …) between two messages. auth_failures: wrong passwords. pending_input: what is
     read ahead while a step is under way.
@@ -80,7 +82,10 @@ class Limits:
 
     command_line: int = 2048
     auth_line: int = 12288
-    message_size: int = 50 << 20
+    message: Bounds = field(default_factory=Bounds)
+    recipients: int = 1000
+    session_commands: int = 1_000_000
+    session_messages: int = 100_000
     errors: int = 20
     idle_commands: int = 100
     auth_failures: int = 3
@@ -107,6 +112,15 @@ class Options:
     allow_plaintext_auth: bool = False
     trace: bool = False
     limits: Limits = field(default_factory=Limits)
+    extensions: tuple[str, ...] = field(init=False)
+    """What EHLO offers to everybody."""
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        # RFC 9422 §4: six digits at most
+        most = f"LIMITS MAILMAX={min(limits.session_messages, 999_999)} RCPTMAX={min(limits.recipients, 999_999)}"
+        offered = ("PIPELINING", f"SIZE {limits.message.size}", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN")
+        object.__setattr__(self, "extensions", (*offered, "ENHANCEDSTATUSCODES", most))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from flowengine.runtime.actions import Reply
+from flowengine.servers.smtp.chunks import Chunks
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Limits, Report, Step, Waiting
 from flowengine.servers.smtp.replies import render
@@ -16,7 +17,9 @@ from flowengine.servers.smtp.replies import render
 LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 BARE_COMMAND = Reply(500, "5.5.2", "A command ends in CRLF and has no other line end in it")
+LOST_COUNT = Reply(421, "4.5.0", "Cannot tell content from commands, closing the connection", disconnect=True)
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service is closing, try again later", disconnect=True)
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands in one session, come again", disconnect=True)
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing the connection", disconnect=True)
 
 
@@ -25,7 +28,7 @@ class Framing(ABC):
 
     __slots__ = (
         "_bare_newlines", "_buffer", "_content", "_errors", "_limits", "_output", "_report", "_skipping", "_then",
-        "_trace", "_verb", "closing", "draining", "progress",
+        "_trace", "_verb", "closing", "draining", "lines", "progress", "refusals",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, report: Report | None, *, bare_newlines: bool, trace: bool) -> None:
@@ -33,7 +36,7 @@ class Framing(ABC):
         self._bare_newlines, self._trace = bare_newlines, trace
         self._output: list[bytes] = []
         self._buffer = bytearray()
-        self._content: Content | None = None
+        self._content: Content | Chunks | None = None
         self._then: Callable[[Reply], None] | None = None
         self._skipping = False
         self._errors = 0
@@ -43,6 +46,10 @@ class Framing(ABC):
         self.draining = False
         self.progress = 0
         """Grows with everything the client brings to an end: whole lines, octets of content."""
+        self.lines = 0
+        """Command lines so far."""
+        self.refusals = 0
+        """Replies so far that were errors, and did not end the connection."""
 
     # -- for whoever holds the socket -----------------------------------------------------------------------------
 
@@ -55,11 +62,6 @@ class Framing(ABC):
     def backlog(self) -> int:
         """Octets that wait until the step under way is answered."""
         return len(self._buffer) if self._then is not None else 0
-
-    @property
-    def receiving(self) -> bool:
-        """Whether the client is sending content."""
-        return self._content is not None
 
     def take(self) -> bytes:
         """The replies since the last time, for one write; b"" for none."""
@@ -93,11 +95,6 @@ class Framing(ABC):
         if self._then is None:
             self._leave_if_idle()
 
-    def shed(self) -> None:
-        """There is no memory for the message under way: forget it, read on to its end and answer 452."""
-        if self._content is not None:
-            self._content.shed()
-
     def end(self, reply: Reply) -> None:
         """Say this and close, whatever is under way."""
         if not self.closing:
@@ -115,7 +112,7 @@ class Framing(ABC):
         """A line that cannot be a command or a response, and what the client hears."""
 
     @abstractmethod
-    def _end_of_content(self, content: Content) -> Waiting | None:
+    def _end_of_content(self, content: Content | Chunks) -> Waiting | None:
         """The message is complete."""
 
     @abstractmethod
@@ -145,13 +142,21 @@ class Framing(ABC):
             self._report("smtp.command", {"verb": self._verb, "code": reply.code, "reply": str(reply)})
         if reply.disconnect or reply.code == 421:
             self.closing = True
+        elif reply.code >= 400:
+            self.refusals += 1
 
     def _fault(self, reply: Reply) -> None:
         """Answer a command that breaks the protocol. Too many of them, and the client is shown out."""
         self._errors += 1
         self._say(reply)
         if self._errors >= self._limits.errors:
+            self._reached("session_errors")
             self.end(TOO_MANY_ERRORS)
+
+    def _reached(self, limit: str) -> None:
+        """The client has come to a limit, by its name in the configuration."""
+        if self._report is not None:
+            self._report("smtp.limit", {"verb": self._verb, "limit": limit})
 
     def trouble(self, error: BaseException) -> None:
         """An error of ours, for the log."""
@@ -204,9 +209,15 @@ class Framing(ABC):
     def _line(self, data: bytes, start: int, end: int) -> Waiting | None:
         """One line, whose LF is at `end`."""
         self.progress += 1
+        self.lines += 1
+        if self.lines > self._limits.session_commands:
+            self._reached("session_commands")
+            self.end(TOO_MANY_COMMANDS)
+            return None
         if self._skipping or end - start >= self._limits.auth_line:
             self._skipping = False
-            self._broken_line(LINE_TOO_LONG)
+            self._reached("auth_line")
+            self._broken(LINE_TOO_LONG, data[start : start + 5])
             return None
         if end > start and data[end - 1] == 13:
             line = data[start : end - 1]
@@ -214,9 +225,14 @@ class Framing(ABC):
             line = data[start:end]
         else:
             # A relay that let an LF through in an address or a name must not get its second half carried out here.
-            self._broken_line(BARE_COMMAND)
+            self._broken(BARE_COMMAND, data[start : start + 5])
             return None
         if b"\r" in line:
-            self._broken_line(BARE_COMMAND)
+            self._broken(BARE_COMMAND, line[:5])
             return None
         return self._command(line)
+
+    def _broken(self, reply: Reply, beginning: bytes) -> None:
+        self._broken_line(reply)
+        if beginning.upper() == b"BDAT ":  # what follows is content, and must not be carried out
+            self.end(LOST_COUNT)

@@ -1,4 +1,4 @@
-"""The commands of SMTP and the order they may come in (RFC 5321 §4.1, RFC 4954): lines in, steps of a session out.
+"""The commands of SMTP beside the transaction (RFC 5321 §4.1, RFC 4954): lines in, steps of a session out.
 
 The machine decides what belongs to the protocol; who may send what to whom is the session's business.
 """
@@ -7,28 +7,16 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from flowengine.mail.errors import MailError
-from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp import sasl
-from flowengine.servers.smtp.commands import (
-    MAIL_PARAMETERS,
-    RCPT_PARAMETERS,
-    Refused,
-    check_parameters,
-    read_address,
-    read_host,
-    read_path,
-)
-from flowengine.servers.smtp.content import Content
+from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
-from flowengine.servers.smtp.framing import LINE_TOO_LONG, Framing
+from flowengine.servers.smtp.framing import LINE_TOO_LONG
+from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT, Mailing
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
-SEND_CONTENT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 GOODBYE = Reply(221, "2.0.0", "Goodbye", disconnect=True)
-TOO_IDLE = Reply(421, "4.7.0", "Too many commands without a message, closing the connection", disconnect=True)
-NO_STORAGE = Reply(452, "4.3.1", "Too much mail at once, try again later")
 NO_AUTH = Reply(502, "5.5.1", "Authentication is not offered here")
 ENCRYPT_FIRST = Reply(538, "5.7.11", "Encryption is needed before a password is sent")
 AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
@@ -38,61 +26,24 @@ CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot say, send a message and see")  # RFC 5321 §3.5.3
 NO_EXPN = Reply(502, "5.5.1", "EXPN is not offered here")
-HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY AUTH, see RFC 5321")
+HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY AUTH, see RFC 5321")
 UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
-HELO_FIRST = Reply(503, "5.5.1", "EHLO first")
-MAIL_FIRST = Reply(503, "5.5.1", "MAIL first")
-IN_TRANSACTION = Reply(503, "5.5.1", "Not within a transaction")
-NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
-NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
-BARE_NEWLINE = Reply(550, "5.5.2", "Message has a CR or LF that stands alone (RFC 5321 section 2.3.8)")
-HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 
 
-class Machine(Framing):
+class Machine(Mailing):
     """The protocol of one connection.
 
     encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
     """
 
-    __slots__ = (
-        "_auth_failures",
-        "_authenticated",
-        "_dialog",
-        "_extended",
-        "_greeted",
-        "_handed",
-        "_mail",
-        "_options",
-        "_quiet",
-        "_recipients",
-        "_session",
-        "_utf8",
-        "encrypted",
-        "messages",
-    )  # fmt: skip
+    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended")
 
     def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
-        normalize = options.bare_newline == "normalize"
-        super().__init__(options.limits, report, bare_newlines=normalize, trace=options.trace)
-        self._session, self._options = session, options
+        super().__init__(session, options, report, encrypted=encrypted)
         self._dialog: sasl.Dialog | None = None
-        self._authenticated = self._greeted = self._extended = self._mail = self._utf8 = False
-        self._recipients = self._quiet = self._auth_failures = self._handed = 0
-        self.encrypted = encrypted
-        self.messages = 0
-        """Messages answered with 2xx."""
-
-    @property
-    def held(self) -> int:
-        """Octets in memory of the message that comes in, or that the session is deciding about."""
-        return self._content.held if self._content is not None else self._handed
-
-    @property
-    def deciding(self) -> bool:
-        """Whether the step under way is the one after the dot: it ends even if the client leaves."""
-        return self._then == self._message_answered
+        self._authenticated = self._extended = False
+        self._auth_failures = 0
 
     def start(self) -> Waiting | None:
         """The connection is there."""
@@ -137,18 +88,6 @@ class Machine(Framing):
         else:
             self._fault(UNKNOWN)
 
-    def _without_message(self, reply: Reply) -> None:
-        """Answer a command that brings no message nearer."""
-        if not self._only_idles():
-            self._say(reply)
-
-    def _only_idles(self) -> bool:
-        """Count such a command; a client that sends nothing else is shown out."""
-        self._quiet += 1
-        if self._quiet > self._limits.idle_commands:
-            self.end(TOO_IDLE)
-        return self.closing
-
     # -- HELO, EHLO -----------------------------------------------------------------------------------------------
 
     def _helo(self, argument: bytes) -> Waiting | None:
@@ -174,7 +113,9 @@ class Machine(Framing):
         return self._ask(greeted, self._session.helo, verb, host, offered)
 
     def _extensions(self) -> tuple[str, ...]:
-        found = ("PIPELINING", f"SIZE {self._limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+        found = self._options.extensions
+        if self.encrypted:
+            found = (*found, "REQUIRETLS")  # RFC 8689 §3
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
@@ -231,87 +172,7 @@ class Machine(Framing):
             self._auth_failures += 1
             self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
 
-    # -- MAIL, RCPT, DATA -----------------------------------------------------------------------------------------
-
-    def _mail_from(self, argument: bytes) -> Waiting | None:
-        if not self._greeted:
-            raise Refused(HELO_FIRST)
-        if self._mail:
-            raise Refused(IN_TRANSACTION)
-        path, parameters = read_path(b"FROM:", argument)
-        if parameters:
-            check_parameters(parameters, MAIL_PARAMETERS, self._limits.message_size)
-        self._utf8 = "SMTPUTF8" in parameters
-        sender = read_address(path, utf8=self._utf8, sender=True)
-        return self._ask(self._sender_answered, self._session.mail_from, sender, parameters)
-
-    def _sender_answered(self, reply: Reply) -> None:
-        self._mail = reply.positive
-        self._say(reply)
-
-    def _rcpt_to(self, argument: bytes) -> Waiting | None:
-        if not self._mail:
-            raise Refused(MAIL_FIRST)
-        path, parameters = read_path(b"TO:", argument)
-        if parameters:
-            check_parameters(parameters, RCPT_PARAMETERS, 0)
-        recipient = read_address(path, utf8=self._utf8, sender=False)
-        return self._ask(self._recipient_answered, self._session.rcpt_to, recipient, parameters)
-
-    def _recipient_answered(self, reply: Reply) -> None:
-        self._recipients += reply.positive
-        self._say(reply)
-
-    def _data(self, argument: bytes) -> Waiting | None:
-        if argument:
-            raise Refused(NO_ARGUMENT)
-        if not self._mail:
-            raise Refused(MAIL_FIRST)
-        if not self._recipients:  # RFC 5321 §3.3; no fault: a client that pipelines cannot know yet (RFC 2920 §3.1)
-            self._say(NO_RECIPIENTS)
-            return None
-        self._content = Content(self._limits.message_size, normalize=self._bare_newlines)
-        self._write(SEND_CONTENT, b"354 End data with <CR><LF>.<CR><LF>\r\n")
-        return None
-
-    def _end_of_content(self, content: Content) -> Waiting | None:
-        """One reply for one message, whatever was wrong with it on the way."""
-        self._verb = "."
-        pieces = content.pieces()
-        refusal = None
-        if content.too_large:
-            refusal = Reply(552, "5.3.4", f"Message too large, the limit is {self._limits.message_size} octets")
-        elif content.refused_bare:
-            refusal = BARE_NEWLINE
-        elif content.was_shed:
-            refusal = NO_STORAGE
-        elif content.has_hidden_end(pieces):
-            refusal = HIDDEN_END
-        if refusal is not None:
-            self._reset()
-            self._say(refusal)
-            return None
-        self._handed = content.held
-        message = Message(pieces[0] if len(pieces) == 1 else pieces)
-        return self._ask(self._message_answered, self._session.data, message)
-
-    def _message_answered(self, reply: Reply) -> None:
-        self._mail, self._recipients, self._handed = False, 0, 0
-        if reply.positive:
-            self.messages += 1
-            self._quiet = 0
-        self._say(reply)
-
     # -- the others -----------------------------------------------------------------------------------------------
-
-    def _reset(self) -> None:
-        """The transaction ends without a message."""
-        if self._mail:
-            self._mail, self._recipients = False, 0
-            try:
-                self._session.reset()
-            except Exception as error:  # noqa: BLE001  # RSET never fails for the client
-                self.trouble(error)
 
     def _rset(self, argument: bytes) -> None:
         if argument:
@@ -336,17 +197,13 @@ class Machine(Framing):
         raise Refused(NO_EXPN)
 
     def _help(self, _argument: bytes) -> None:
-        return self._without_message(
-            Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY AUTH, see RFC 5321")
-        )
+        return self._without_message(HELP)
 
     _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
+        **Mailing.verbs,
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
         b"AUTH": ("AUTH", _auth),
-        b"MAIL": ("MAIL", _mail_from),
-        b"RCPT": ("RCPT", _rcpt_to),
-        b"DATA": ("DATA", _data),
         b"RSET": ("RSET", _rset),
         b"NOOP": ("NOOP", _noop),
         b"QUIT": ("QUIT", _quit),
@@ -354,4 +211,3 @@ class Machine(Framing):
         b"EXPN": ("EXPN", _expn),
         b"HELP": ("HELP", _help),
     }
-    """STARTTLS, BDAT and XCLIENT join here."""

@@ -49,7 +49,7 @@ class Entrance:
         self._watched = watched
         template = SMTP(
             None,
-            data_size_limit=options.limits.message_size,
+            data_size_limit=options.limits.message.size,
             enable_SMTPUTF8=True,
             hostname=options.hostname,
             loop=lobby.loop,

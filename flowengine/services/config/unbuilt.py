@@ -13,7 +13,7 @@ from flowengine.services.config.problems import Problems
 
 ID = "not-built"
 LATER_PHASES = ("proxy", "predelivery", "postdelivery")
-LATER_LIMITS = ("session_commands", "session_messages", "line_length", "spool_above", "greeting_delay", "tarpit")
+LATER_LIMITS = ("greeting_delay", "tarpit")
 """Limits that the SMTP door does not look at yet; at their defaults they promise nothing."""
 
 

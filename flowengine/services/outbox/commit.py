@@ -27,6 +27,7 @@ from flowengine.services.relay.stuffing import Buffer
 if TYPE_CHECKING:
     from flowengine.services.outbox.outbox import Outbox
 
+_BLOCK = 1 << 18
 Failed = list[tuple[str, Answer]]
 
 NO_WAY = Reply(451, "4.3.5", "No transport for this message, try again later")
@@ -296,7 +297,9 @@ def _unknown(reply: Reply) -> Answer:
 
 
 def _ascii(chunk: Buffer) -> bool:
-    return chunk.isascii() if isinstance(chunk, bytes) else bytes(chunk).isascii()
+    if isinstance(chunk, bytes):
+        return chunk.isascii()
+    return all(bytes(chunk[at : at + _BLOCK]).isascii() for at in range(0, len(chunk), _BLOCK))
 
 
 def _wake(future: "asyncio.Future[None]") -> None:
