@@ -79,6 +79,14 @@ class Session:
             self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
 
+    def encrypted(self, tls: Mapping[str, str | int]) -> None:
+        """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
+        self.reset()
+        connection = self.connection
+        connection.tls = {"started": True, **tls}
+        connection.helo, connection.helo_verb = None, ""
+        connection.username, connection.mechanism = None, ""
+
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
         """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""
         return self._authenticate(mechanism, username, password)

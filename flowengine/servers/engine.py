@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile
+from flowengine.services.tls import server_context
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.viewing import ViewedLog
 
@@ -40,10 +42,13 @@ class Engine:
     viewed: ViewedLog
     tally: Tally
     shared: SharedFile
+    contexts: Mapping[str, SSLContext]
+    """What the listeners with TLS show their clients."""
 
     @classmethod
     def build(cls, config: "Config") -> "Engine":
-        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is."""
+        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is,
+        and UnusableTLS for certificates that changed since the configuration was read."""
         policies = Compiler(config).policies()
         viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
@@ -54,7 +59,8 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        return cls(config, services, policies, Outbox(config, services), Runner(), viewed, tally, shared)
+        contexts = {name: server_context(one.tls) for name, one in config.listeners.items() if one.tls is not None}
+        return cls(config, services, policies, Outbox(config, services), Runner(), viewed, tally, shared, contexts)
 
     @property
     def directories(self) -> list[Path]:

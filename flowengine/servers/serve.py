@@ -36,6 +36,8 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
         bare_newline=listener.bare_newline,
         auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
+        tls=engine.contexts.get(name),
+        implicit_tls=listener.tls is not None and listener.tls.implicit,
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,

@@ -43,6 +43,9 @@ class Visit:
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         return self._answer(verb.lower(), host, Reply(250, "", ""))
 
+    def encrypted(self, tls: Mapping[str, str | int]) -> None:
+        self.events.append(("tls", str(tls["protocol"])))
+
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
         default = Reply(235, "2.7.0", "Welcome") if password == "secret" else Reply(535, "5.7.8", "Wrong")  # noqa: S105  # a test's
         return self._answer("auth", f"{mechanism} {username} {password}", default)

@@ -6,6 +6,7 @@ with a coroutine that the door awaits in a Task of its own before it reads the n
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
 from flowengine.mail.addresses import Path
@@ -29,6 +30,10 @@ class Session(Protocol):
 
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO or EHLO with the client's name and what we offer. An open transaction ends."""
+        ...
+
+    def encrypted(self, tls: Mapping[str, str | int]) -> None:
+        """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
         ...
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
@@ -77,7 +82,8 @@ class Limits:
     message nearer (NOOP, RSET, EHLO …) between two messages. auth_failures: wrong passwords. pending_input: what is
     read ahead while a step is under way.
     command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time: silence within a message
-    (§4.5.3.2.5). message_time: a whole message, however slowly it drips. farewell_time: to fetch our last reply.
+    (§4.5.3.2.5). message_time: a whole message, however slowly it drips. handshake_time: for TLS to begin.
+    farewell_time: to fetch our last reply.
     """
 
     command_line: int = 2048
@@ -93,6 +99,7 @@ class Limits:
     command_time: float = 300.0
     data_time: float = 180.0
     message_time: float = 1800.0
+    handshake_time: float = 30.0
     farewell_time: float = 10.0
 
 
@@ -102,6 +109,7 @@ class Options:
 
     bare_newline: what a CR or LF that stands alone means. Under "reject" a message with one is refused and so is a
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
+    tls: what is shown to clients, None for no TLS. implicit_tls: from the first byte (RFC 8314), else by STARTTLS.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
@@ -110,6 +118,8 @@ class Options:
     bare_newline: Literal["reject", "normalize"] = "reject"
     auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
     allow_plaintext_auth: bool = False
+    tls: SSLContext | None = None
+    implicit_tls: bool = False
     trace: bool = False
     limits: Limits = field(default_factory=Limits)
     extensions: tuple[str, ...] = field(init=False)

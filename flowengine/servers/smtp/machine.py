@@ -17,6 +17,8 @@ from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
 GOODBYE = Reply(221, "2.0.0", "Goodbye", disconnect=True)
+READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
+NO_TLS = Reply(502, "5.5.1", "STARTTLS is not offered here")
 NO_AUTH = Reply(502, "5.5.1", "Authentication is not offered here")
 ENCRYPT_FIRST = Reply(538, "5.7.11", "Encryption is needed before a password is sent")
 AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
@@ -26,7 +28,7 @@ CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot say, send a message and see")  # RFC 5321 §3.5.3
 NO_EXPN = Reply(502, "5.5.1", "EXPN is not offered here")
-HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY AUTH, see RFC 5321")
+HELP = Reply(214, "2.0.0", "EHLO HELO STARTTLS MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY AUTH, see RFC 5321")
 UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 
@@ -37,13 +39,15 @@ class Machine(Mailing):
     encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
     """
 
-    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended")
+    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended", "encrypt")
 
     def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
         super().__init__(session, options, report, encrypted=encrypted)
         self._dialog: sasl.Dialog | None = None
         self._authenticated = self._extended = False
         self._auth_failures = 0
+        self.encrypt: Callable[[], Waiting] | None = None
+        """Begins TLS on the socket, and answers 2xx when it has begun; None where STARTTLS is not offered."""
 
     def start(self) -> Waiting | None:
         """The connection is there."""
@@ -114,9 +118,37 @@ class Machine(Mailing):
 
     def _extensions(self) -> tuple[str, ...]:
         found = self._options.extensions
+        if self.encrypt is not None and not self.encrypted:
+            found = (*found, "STARTTLS")
         if self.encrypted:
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
+
+    # -- STARTTLS (RFC 3207) --------------------------------------------------------------------------------------
+
+    def _starttls(self, argument: bytes) -> Waiting | None:
+        if self.encrypt is None or self.encrypted:
+            raise Refused(NO_TLS)
+        if argument:
+            raise Refused(NO_ARGUMENT)
+        if self._mail:
+            raise Refused(IN_TRANSACTION)
+        self._say(READY_FOR_TLS)
+        self._then = self._encrypted
+        return self.encrypt()
+
+    def discard(self) -> None:
+        """Forget input that came in clear text behind STARTTLS: who wrote it cannot be told (RFC 3207 §6)."""
+        self._buffer.clear()
+
+    def _encrypted(self, reply: Reply) -> None:
+        """The handshake is over; the client begins anew."""
+        if not reply.positive:
+            self.closing = True
+            return
+        self.encrypted = True
+        self._greeted = self._extended = self._authenticated = False
+        self._dialog = None
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
 
@@ -203,6 +235,7 @@ class Machine(Mailing):
         **Mailing.verbs,
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
+        b"STARTTLS": ("STARTTLS", _starttls),
         b"AUTH": ("AUTH", _auth),
         b"RSET": ("RSET", _rset),
         b"NOOP": ("NOOP", _noop),

@@ -5,11 +5,13 @@ in a Task each, one at a time, and stops reading whenever the other side is fast
 from a callback of the event loop, never within a Task.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
+from asyncio import AbstractEventLoop, BaseTransport, CancelledError, Task, Transport
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv6Address, ip_address
+from ssl import SSLContext
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
@@ -18,7 +20,7 @@ from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
-from flowengine.servers.smtp.machine import Machine
+from flowengine.servers.smtp.machine import READY_FOR_TLS, Machine
 from flowengine.servers.smtp.replies import render
 
 RECEIVE = 65536
@@ -119,6 +121,12 @@ class Shell(SMTP):
             self._lobby.leave(self, client)
             return
         self._machine = machine = self._entrance.machine(visit, client)
+        options = self._entrance.options
+        if options.implicit_tls:
+            machine.encrypted = True
+            visit.encrypted(about_tls(transport))
+        elif options.tls is not None:
+            machine.encrypt = partial(self._encrypt, options.tls)
         self._settle(machine, machine.start())
 
     def data_received(self, data: bytes) -> None:
@@ -137,7 +145,8 @@ class Shell(SMTP):
     def eof_received(self) -> bool:
         """The client has nothing more to say. It still hears the answer to what is under way (half-close)."""
         self._ended = True
-        return self._machine is not None and self._machine.waiting
+        machine = self._machine
+        return machine is not None and machine.waiting and not machine.encrypted  # TLS has no half-close here
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone; a message whose end was seen is still decided, other steps are given up."""
@@ -203,6 +212,40 @@ class Shell(SMTP):
             machine.end(TROUBLE)
             step = None
         self._settle(machine, step)
+
+    async def _encrypt(self, context: SSLContext) -> Reply:
+        """The handshake after STARTTLS. What fails in it ends the connection: nobody could say anything more."""
+        machine, plain, visit = self._machine, self.transport, self._visit
+        if machine is None or plain is None or visit is None:
+            return SHUTTING_DOWN
+        machine.discard()
+        limits = self._limits
+        try:
+            encrypted = await self._loop.start_tls(
+                plain,
+                self,
+                context,
+                server_side=True,
+                ssl_handshake_timeout=limits.handshake_time,
+                ssl_shutdown_timeout=limits.farewell_time,
+            )
+        except CancelledError:
+            self._report_handshake("the connection is gone")
+            raise
+        except OSError as error:  # SSLError, a time-out and a connection that went away among them
+            self._report_handshake(f"{type(error).__name__}: {error}")
+            encrypted = None
+        if encrypted is None:
+            plain.abort()
+            self.transport = None
+            return SHUTTING_DOWN
+        self.transport = encrypted
+        visit.encrypted(about_tls(encrypted))
+        return READY_FOR_TLS
+
+    def _report_handshake(self, error: str) -> None:
+        if self._entrance.report is not None:
+            self._entrance.report("smtp.handshake", {"client": self._client.ip, "error": error})
 
     def _part(self, machine: Machine) -> None:
         """The visit is over."""
@@ -326,6 +369,13 @@ class Shell(SMTP):
             self._paused &= ~reason
             if not self._paused and self.transport is not None and not self.transport.is_closing():
                 self.transport.resume_reading()
+
+
+def about_tls(transport: BaseTransport) -> dict[str, str | int]:
+    """Protocol, cipher and size of its key, as flows see them."""
+    name, protocol, bits = transport.get_extra_info("cipher") or ("", "", 0)
+    version = transport.get_extra_info("ssl_object")
+    return {"protocol": version.version() if version is not None else protocol, "cipher": name, "keysize": bits}
 
 
 def _client(transport: BaseTransport, server: tuple[str, int] | None) -> Client:

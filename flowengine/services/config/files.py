@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
-from flowengine.services.config.listeners import Flows, Listener
+from flowengine.services.config.listeners import Flows, Listener, ListenerTLS
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
+from flowengine.services.tls import SOON, UnusableTLS, days_left, server_context
 
 
 def check_files(config: Config, document: dict[str, object], problems: Problems) -> None:
@@ -31,8 +32,10 @@ def check_files(config: Config, document: dict[str, object], problems: Problems)
 
 def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> None:
     if listener.tls is not None:
-        _present((*path, "tls", "certificate"), listener.tls.certificate, problems)
+        readable = _present((*path, "tls", "certificate"), listener.tls.certificate, problems)
         _secret_file((*path, "tls", "key"), listener.tls.key, problems)
+        if readable and listener.tls.key.is_file():
+            _certificate((*path, "tls"), listener.tls, problems)
     if listener.users is None:
         return
     if listener.users.exists():
@@ -40,6 +43,18 @@ def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> No
     else:
         told = f"no such file: {listener.users}; nobody can authenticate until `flowengine users add` makes it"
         problems.add((*path, "users"), told, id="missing-file", severity="warning")
+
+
+def _certificate(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
+    try:
+        server_context(tls)
+    except UnusableTLS as error:
+        problems.add((*path, "certificate"), str(error), id="bad-certificate")
+        return
+    days = days_left(tls.certificate)
+    if days is not None and days < SOON:
+        told = f"the certificate ends in {days:.0f} days" if days > 0 else "the certificate has ended"
+        problems.add((*path, "certificate"), told, id="old-certificate", severity="warning")
 
 
 def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:
