@@ -50,7 +50,7 @@ class Sockets:
             del rows[workers:]
 
     def others(self, own: Mapping[str, tuple[socket.socket, ...]]) -> list[socket.socket]:
-        """Everything that is bound but these: a socket that a draining worker held open would still take connections."""
+        """Everything that is bound but these: what a draining worker holds open still takes connections."""
         kept = {id(one) for row in own.values() for one in row}
         bound = (one for rows in self._bound.values() for row in rows for one in row)
         return [one for one in {id(one): one for one in bound}.values() if id(one) not in kept]

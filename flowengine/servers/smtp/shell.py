@@ -231,6 +231,8 @@ class Shell(SMTP):
             )
         except CancelledError:
             self._report_handshake("the connection is gone")
+            plain.abort()  # within a handshake nobody tells us that it is lost
+            self.transport = None
             raise
         except OSError as error:  # SSLError, a time-out and a connection that went away among them
             self._report_handshake(f"{type(error).__name__}: {error}")

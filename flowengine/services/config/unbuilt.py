@@ -50,7 +50,3 @@ def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
 def _of_transport(transport: Transport) -> Iterator[tuple[str, str]]:
     if transport.mx:
         yield "mx", "delivery to mail exchangers"
-    if transport.sasl is not None:
-        yield "sasl", "authentication at the next hop"
-    if transport.tls.implicit or transport.tls.mode not in ("off", "may"):
-        yield "tls", "TLS towards the next hop"

@@ -10,7 +10,7 @@ from flowengine.runtime.actions import Reply
 from flowengine.services.relay import Answer, Stage
 
 TROUBLE = Reply(451, "4.4.0", "Cannot be delivered now, try again later")
-_NOT_ABOUT_THE_MESSAGE = (Stage.CONNECT, Stage.GREETING, Stage.EHLO)
+_NOT_ABOUT_THE_MESSAGE = (Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.TLS, Stage.AUTH)
 
 
 def permanent(answer: Answer) -> bool:

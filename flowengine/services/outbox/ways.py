@@ -1,12 +1,14 @@
 """The transports of the configuration as ways out: the next hops of each with their connections, or a directory."""
 
+from ssl import SSLContext
 from typing import TYPE_CHECKING
 
-from flowengine.services.relay import Patience, Pool, RelaySettings
+from flowengine.services.relay import Login, Patience, Pool, RelaySettings
 from flowengine.services.sink import Sink
+from flowengine.services.tls import next_hop_context
 
 if TYPE_CHECKING:
-    from flowengine.services.config import Config, NextHop, Transport
+    from flowengine.services.config import Config, NextHop, Transport, TransportTLS
 
 
 class Ways:
@@ -16,6 +18,7 @@ class Ways:
         self._hostname = config.hostname
         self._transports = config.transports
         self._pools: dict[str, list[Pool]] = {}
+        self._contexts: dict[TransportTLS, SSLContext] = {}
         self._sinks = {name: Sink(one.sink) for name, one in config.transports.items() if one.sink is not None}
 
     def sink(self, transport: str) -> Sink | None:
@@ -33,7 +36,7 @@ class Ways:
         return pools
 
     def _settings(self, transport: "Transport", hop: "NextHop") -> RelaySettings:
-        times = transport.timeouts
+        times, tls = transport.timeouts, transport.tls
         same_family = [ip for ip in transport.source if hop.ip is None or ip.version == hop.ip.version]
         return RelaySettings(
             host=hop.host,
@@ -46,7 +49,22 @@ class Ways:
             messages_per_connection=transport.messages_per_connection,
             idle=transport.idle,
             patience=Patience(times.connect, times.greeting, times.command, times.data, times.end),
+            tls="require" if tls.implicit and tls.mode == "may" else tls.mode,
+            implicit=tls.implicit and tls.mode != "off",
+            context=self._context(tls),
+            login=Login(transport.sasl.username, transport.sasl.password) if transport.sasl is not None else None,
         )
+
+    def _context(self, tls: "TransportTLS") -> SSLContext | None:
+        """The context of a transport, made once: it knows the authorities, and sessions to resume."""
+        if tls.mode == "off":
+            return None
+        context = self._contexts.get(tls)
+        if context is None:
+            verify = tls.mode == "verify"
+            context = next_hop_context(verify=verify, minimum=tls.minimum, authorities=tls.authorities)
+            self._contexts[tls] = context
+        return context
 
     async def close(self) -> None:
         """Close all connections."""

@@ -6,7 +6,7 @@ for all recipients, then `send` or `abort`. Whatever a next hop does, the answer
 
 from flowengine.services.relay.answers import Answer, Stage
 from flowengine.services.relay.pool import Pool
-from flowengine.services.relay.settings import Envelope, Patience, RelaySettings
+from flowengine.services.relay.settings import Envelope, Login, Patience, RelaySettings
 from flowengine.services.relay.transaction import Transaction
 
-__all__ = ["Answer", "Envelope", "Patience", "Pool", "RelaySettings", "Stage", "Transaction"]
+__all__ = ["Answer", "Envelope", "Login", "Patience", "Pool", "RelaySettings", "Stage", "Transaction"]

@@ -21,6 +21,8 @@ class Stage(StrEnum):
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"
+    TLS = "tls"
+    AUTH = "auth"
     ENVELOPE = "envelope"
     MAIL = "mail"
     RCPT = "rcpt"
@@ -67,6 +69,11 @@ class ReplyReader:
         self._buffer = b""
         self._code = b""
         self._lines: list[bytes] = []
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything that came was a whole reply."""
+        return not self._buffer and not self._lines
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that these bytes complete."""

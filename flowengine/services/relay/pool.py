@@ -12,8 +12,7 @@ from flowengine.services.relay.answers import Answer, Stage
 from flowengine.services.relay.connection import Connection
 from flowengine.services.relay.settings import Envelope, RelaySettings
 from flowengine.services.relay.transaction import Transaction, ask, unasked
-
-_EHLO = {"smtp": b"EHLO", "lmtp": b"LHLO"}
+from flowengine.services.relay.welcome import Welcome
 
 
 class Pool:
@@ -108,22 +107,31 @@ class Pool:
             self._place_free()
 
     async def _connect(self) -> Connection | Answer:
+        """A fresh connection, ready for an envelope, or why there is none."""
+        found, again = await self._meet(plain=False)
+        if again:
+            found, _ = await self._meet(plain=True)
+        return found
+
+    async def _meet(self, *, plain: bool) -> tuple[Connection | Answer, bool]:
+        """Connect and be welcomed; and whether it may go better in clear text."""
         self._opening += 1
         try:
             async with asyncio.timeout(self.settings.patience.connect):
                 connection = await self._dial()
         except TimeoutError:
-            return self._unreachable("did not answer in time")
+            return self._unreachable("did not answer in time"), False
         except OSError as error:
-            return self._unreachable(error.strerror or str(error))
+            return self._unreachable(error.strerror or str(error)), False
         finally:
             self._opening -= 1
             self._place_free()
-        failure = await self._greet(connection)
+        welcome = Welcome(self.settings, connection, plain=plain)
+        failure = await welcome.pass_()
         if failure is None:
-            return connection
+            return connection, False
         connection.quit()
-        return failure
+        return failure, welcome.handshake_failed and self.settings.tls == "may"
 
     async def _dial(self) -> Connection:
         settings = self.settings
@@ -135,7 +143,15 @@ class Pool:
             _, connection = await self._loop.create_unix_connection(made, settings.path)
         else:
             local = (settings.source, 0) if settings.source else None
-            _, connection = await self._loop.create_connection(made, settings.host, settings.port, local_addr=local)
+            implicit = settings.context if settings.implicit else None
+            _, connection = await self._loop.create_connection(
+                made,
+                settings.host,
+                settings.port,
+                local_addr=local,
+                ssl=implicit,
+                server_hostname=settings.host if implicit else None,
+            )
         self._all.add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._look)
@@ -143,26 +159,6 @@ class Pool:
 
     def _unreachable(self, why: str) -> Answer:
         return Answer(Reply(451, "4.4.1", f"{self.settings}: {why}"), Stage.CONNECT, heard=False)
-
-    async def _greet(self, connection: Connection) -> Answer | None:
-        """Greeting and EHLO, with HELO for old servers (RFC 5321 §3.2). What went wrong, or None.
-
-        STARTTLS and AUTH come here, before the connection is used.
-        """
-        answer = await connection.greeting()
-        if not answer.positive:
-            return answer
-        patience = self.settings.patience.command
-        name = self.settings.helo.encode("ascii", "replace")
-        verb = _EHLO[self.settings.protocol]
-        (answer,) = await connection.exchange(b"%s %s\r\n" % (verb, name), (Stage.EHLO,), patience)
-        if answer.heard and 500 <= answer.reply.code <= 599 and verb == b"EHLO":
-            (answer,) = await connection.exchange(b"HELO %s\r\n" % name, (Stage.EHLO,), patience)
-        elif answer.positive:
-            for line in answer.reply.text.split("\n")[1:]:
-                keyword, _, parameters = line.strip().partition(" ")
-                connection.extensions[keyword.upper()] = parameters
-        return None if answer.positive else answer
 
     def release(self, connection: Connection) -> None:
         """A transaction is over: keep its connection, hand it on, or close it."""

@@ -1,6 +1,8 @@
 """What a relay needs to know: where to, how patiently, and what about the message."""
 
 from dataclasses import dataclass, field
+from ipaddress import ip_address
+from ssl import SSLContext
 from typing import Literal
 
 
@@ -16,11 +18,21 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are at a next hop."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RelaySettings:
     """One next hop. path: a Unix socket in place of host and port.
 
     helo: our name. source: the local address to connect from, "" for any. connections: at a time.
     messages_per_connection: then it is closed. idle: seconds an unused one is kept. patience: seconds, step by step.
+    tls: `may` takes what it gets, `require` and `verify` send nothing in clear text. implicit: from the first byte in
+    place of STARTTLS. context: how; without one there is no TLS. login: told under TLS, or to this machine only.
     """
 
     host: str = ""
@@ -33,6 +45,20 @@ class RelaySettings:
     messages_per_connection: int = 1000
     idle: float = 30.0
     patience: Patience = field(default_factory=Patience)
+    tls: Literal["off", "may", "require", "verify"] = "off"
+    implicit: bool = False
+    context: SSLContext | None = None
+    login: Login | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether nobody but this machine hears what we say."""
+        if self.path or self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         if self.path:
