@@ -90,7 +90,8 @@ class Connect:
 
     @variable
     def connection(self) -> Value:
-        """What is known of the connection: remoteip, remoteport, localip, localport, serverid, helo, tls, auth."""
+        """What is known of the connection: remoteip, remoteport, localip, localport, serverid, helo, tls, auth,
+        xforward."""
         connection = self._run.connection
         about = Array(
             {
@@ -109,6 +110,9 @@ class Connect:
             about["tls"] = Array(dict(connection.tls))
         if connection.username is not None:
             about["auth"] = Array({"mechanism": connection.mechanism, "username": from_text(connection.username)})
+        if connection.forwarded:
+            known = {name.lower(): from_text(value) for name, value in connection.forwarded.items() if value}
+            about["xforward"] = Array(known)
         return about
 
     @variable

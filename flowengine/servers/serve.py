@@ -44,7 +44,12 @@ async def _serve(engine: Engine, announce: Callable[[str], None]) -> None:
     config = engine.config
     listeners = [_listener(engine, name, listener) for name, listener in config.listeners.items()]
     capacity = door.Capacity(
-        config.limits.connections, config.limits.connections_per_client, config.limits.in_flight_bytes
+        config.limits.connections,
+        config.limits.connections_per_client,
+        config.limits.client_commands,
+        config.limits.client_prefix_v4,
+        config.limits.client_prefix_v6,
+        config.limits.in_flight_bytes,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -75,6 +80,9 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
         bare_newline=listener.bare_newline,
         auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
+        xclient=tuple(listener.xclient),
+        xforward=tuple(listener.xforward),
+        proxy=tuple(listener.proxy),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,
@@ -89,6 +97,9 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
             data_time=limits.data_time,
             message_time=limits.message_time,
             idle_commands=limits.idle_commands,
+            greeting_delay=limits.greeting_delay,
+            proxy_time=limits.proxy_time,
+            tarpit=limits.tarpit,
         ),
     )
     return Listener(name, str(listener.address), options, partial(_open, engine, policy))
