@@ -141,6 +141,13 @@ class Accept(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pass(Action):
+    """Say nothing, for the phases that nobody waits for."""
+
+    gravity: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Action):
     """End the script without a further action."""
 

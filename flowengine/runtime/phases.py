@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowengine.language.functions import PhaseSpec, Variable
 from flowengine.language.values import Array, Value, from_text, share
-from flowengine.runtime.actions import Accept, Action, Defer, Deliver, Reject, Reply
+from flowengine.runtime.actions import Accept, Action, Defer, Deliver, Pass, Reject, Reply
 
 if TYPE_CHECKING:
     from flowengine.runtime.run import Run
@@ -368,7 +368,12 @@ PHASES: Mapping[str, PhaseRow] = {
         PhaseRow(Phase.RCPTTO, RcptTo, Accept, _asking(554, 450, "Recipient ok")),
         PhaseRow(Phase.DATA, Data, Deliver, _MESSAGE, override="Deliver"),
         PhaseRow(Phase.EOD, Eod, Defer, _MESSAGE),
-        PhaseRow(Phase.DISCONNECT, Helo, Accept, _asking(554, 450, "Bye")),
+        PhaseRow(
+            Phase.DISCONNECT,
+            Helo,
+            Pass,
+            {Pass: Reply(250, "2.0.0", "Bye"), Defer: Reply(450, "4.7.1", "Try again later")},
+        ),
     )
 }
 
