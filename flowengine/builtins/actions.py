@@ -16,7 +16,7 @@ from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail.addresses import Path, parse_path
 from flowengine.mail.errors import MailError
-from flowengine.runtime.actions import Accept, Action, Defer, Delete, Deliver, Done, Reject
+from flowengine.runtime.actions import Accept, Action, Defer, Delete, Deliver, Done, Pass, Reject
 from flowengine.runtime.phases import ASKING, Phase
 from flowengine.runtime.run import Run
 
@@ -257,6 +257,15 @@ def done(run: Run) -> NoReturn:
     Done();  // ends: Done
     """
     run.finish(Done(reply=run.row.reply(Defer)))
+
+
+@builtin(Phase.DISCONNECT, final=True, name="Pass")
+def pass_(run: Run) -> NoReturn:
+    """Nothing more is to be done; end the script.
+
+    Pass();  // ends: Pass
+    """
+    run.finish(Pass(reply=run.row.reply(Pass)))
 
 
 @builtin(Phase.EOD, final=True, name="Accept")

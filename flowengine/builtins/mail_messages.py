@@ -232,6 +232,7 @@ def queued(
         message=message,
         seals=seals,
         sender=envelope_address(sender).address,
+        own_sender=True,
         recipient=to,
         transportid=_transport(run, to) if transportid is None else known_transport(run, transportid),
         metadata={**run.metadata, **texts(metadata or {})},

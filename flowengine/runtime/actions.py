@@ -61,7 +61,7 @@ class Action:
         """The action as `run --json` prints it: the language's own words, without what was left at its default."""
         found: dict[str, object] = {"action": self.name}
         for one in fields(self):
-            if one.name in ("reply", "message", "seals", "sender", "implicit"):
+            if one.name in ("reply", "message", "seals", "sender", "own_sender", "implicit"):
                 continue
             value = getattr(self, one.name)
             if value != one.default and value not in ({}, None):
@@ -89,11 +89,15 @@ AnySeal = Seal | ArcSeal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kept(Action):
-    """An action that keeps the message as it stood then, with the seals asked for by then."""
+    """An action that keeps the message as it stood then, with the seals asked for by then.
+
+    own_sender: the sender is this delivery's own, whatever `SetSender` says about the transaction's.
+    """
 
     message: Message
     seals: tuple[AnySeal, ...] = ()
     sender: str = ""
+    own_sender: bool = False
     recipient: str
     transportid: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -134,6 +138,13 @@ class Accept(Action):
 
     gravity: ClassVar[int] = 1
     changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass(Action):
+    """Say nothing, for the phases that nobody waits for."""
+
+    gravity: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

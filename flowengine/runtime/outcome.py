@@ -5,7 +5,7 @@ delivered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from flowengine.mail.message import Message
@@ -34,9 +34,12 @@ def decide(
 ) -> Outcome:
     """One outcome from the runs of all recipients (DESIGN §6)."""
     verdict = max((run.verdict for run in runs), key=_gravity)
-    return Outcome(
-        transaction, message, verdict.reply, tuple(runs), _committed(verdict, runs, mixed_verdicts), verdict.name
+    sender = transaction.sender.address  # `SetSender` is for all, those who were decided about before it among them
+    kept = tuple(
+        action if action.sender == sender or action.own_sender else replace(action, sender=sender)
+        for action in _committed(verdict, runs, mixed_verdicts)
     )
+    return Outcome(transaction, message, verdict.reply, tuple(runs), kept, verdict.name)
 
 
 def _gravity(action: Action) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowengine.language.functions import PhaseSpec, Variable
 from flowengine.language.values import Array, Value, from_text, share
-from flowengine.runtime.actions import Accept, Action, Defer, Deliver, Reject, Reply
+from flowengine.runtime.actions import Accept, Action, Defer, Deliver, Pass, Reject, Reply
 
 if TYPE_CHECKING:
     from flowengine.runtime.run import Run
@@ -90,7 +90,8 @@ class Connect:
 
     @variable
     def connection(self) -> Value:
-        """What is known of the connection: remoteip, remoteport, localip, localport, serverid, helo, tls, auth."""
+        """What is known of the connection: remoteip, remoteport, localip, localport, serverid, helo, tls, auth,
+        xforward."""
         connection = self._run.connection
         about = Array(
             {
@@ -109,6 +110,9 @@ class Connect:
             about["tls"] = Array(dict(connection.tls))
         if connection.username is not None:
             about["auth"] = Array({"mechanism": connection.mechanism, "username": from_text(connection.username)})
+        if connection.forwarded:
+            known = {name.lower(): from_text(value) for name, value in connection.forwarded.items() if value}
+            about["xforward"] = Array(known)
         return about
 
     @variable
@@ -364,7 +368,12 @@ PHASES: Mapping[str, PhaseRow] = {
         PhaseRow(Phase.RCPTTO, RcptTo, Accept, _asking(554, 450, "Recipient ok")),
         PhaseRow(Phase.DATA, Data, Deliver, _MESSAGE, override="Deliver"),
         PhaseRow(Phase.EOD, Eod, Defer, _MESSAGE),
-        PhaseRow(Phase.DISCONNECT, Helo, Accept, _asking(554, 450, "Bye")),
+        PhaseRow(
+            Phase.DISCONNECT,
+            Helo,
+            Pass,
+            {Pass: Reply(250, "2.0.0", "Bye"), Defer: Reply(450, "4.7.1", "Try again later")},
+        ),
     )
 }
 

@@ -7,6 +7,7 @@ once, or with a coroutine that the door awaits in a Task of its own. There is no
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
@@ -29,12 +30,28 @@ from flowengine.runtime.world import World
 Step = Reply | Coroutine[Any, Any, Reply]
 
 
+NOTHING: Mapping[str, str | None] = MappingProxyType({})
+
+
 class Outbox(Protocol):
     """Where a decided message goes. Promise 1 is kept here: a 2xx means delivered, or on disk."""
 
     async def commit(self, connection: Connection, outcome: Outcome) -> Reply:
         """Carry out what was decided; the reply the client may hear. Never raises."""
         ...
+
+
+class Peer(Protocol):
+    """Both ends of a connection, as a door knows them."""
+
+    @property
+    def ip(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def server_ip(self) -> str: ...
+    @property
+    def server_port(self) -> int: ...
 
 
 class OutOfOrder(RuntimeError):
@@ -127,6 +144,25 @@ class Session:
         )
         return reply
 
+    def impersonate(
+        self, client: Peer, *, name: str | None, helo: str | None, protocol: str | None, login: str | None
+    ) -> Step:
+        """XCLIENT: the connection is another client's, which has just come. None for what is not known of it.
+
+        name: its host name, confirmed. protocol: SMTP or ESMTP. login: who it has authenticated as.
+        """
+        self.transaction = self._visit = None
+        seen = Client(client.ip, client.port, client.server_ip, client.server_port, name)
+        verb = {"SMTP": "HELO", "ESMTP": "EHLO"}.get(protocol or "", "")
+        tls = self.connection.tls
+        mechanism = "XCLIENT" if login else ""
+        self.connection = Connection(seen, self.policy.id, helo, verb, tls, login, mechanism)
+        return self.connect()
+
+    def forwarded(self, attributes: Mapping[str, str | None]) -> None:
+        """XFORWARD: what is known of the client of the next transaction, for flows and the log."""
+        self.connection.forwarded = dict(attributes)
+
     def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
         """The envelope sender: a transaction begins."""
         if self.policy.require_auth and self.connection.username is None:
@@ -143,6 +179,7 @@ class Session:
         """One recipient, if this listener takes it."""
         transaction = self._open()
         if len(transaction.recipients) >= self.policy.max_recipients:
+            self._reached("recipients")
             return Reply(452, "4.5.3", "Too many recipients")
         domain = address.domain.lower()
         policy, connection = self.policy, self.connection
@@ -168,7 +205,7 @@ class Session:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
         finally:
-            self.transaction = None
+            self.reset()
         try:
             record(self._services, self.connection, outcome, reply)
         except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again
@@ -207,8 +244,9 @@ class Session:
         return decide(transaction, message, results, self._services.settings.mixed_verdicts)
 
     def reset(self) -> None:
-        """RSET, or anything else that ends a transaction before its message."""
+        """RSET, or anything else that ends a transaction."""
         self.transaction = None
+        self.connection.forwarded = NOTHING
 
     def disconnect(self) -> Coroutine[Any, Any, Reply] | None:
         """The connection is gone."""
@@ -236,12 +274,18 @@ class Session:
         """What no flow needs to be asked about: a loop, a header beyond all measure."""
         fields = message.headers
         if len(fields) > self.policy.max_header_fields:
+            self._reached("header_count")
             return Reply(550, "5.6.0", f"More than {self.policy.max_header_fields} header fields")
         if sum(len(one.raw) for one in fields) > self.policy.max_header_size:
+            self._reached("header_size")
             return Reply(552, "5.3.4", f"Header larger than {self.policy.max_header_size} bytes")
         if len(fields.places("received")) > self.policy.max_hops:  # RFC 5321 §6.3
+            self._reached("hops")
             return Reply(554, "5.4.6", "Too many hops: this message is in a loop")
         return None
+
+    def _reached(self, limit: str) -> None:
+        self._services.counters.increment("limits", limit=limit)
 
     def _ask(
         self,

@@ -26,7 +26,8 @@ class Connection:
     """What is known of the client as long as it is there.
 
     listener: the listener's name. tls: protocol, cipher, … once encrypted. username: who authenticated, by which
-    mechanism. context: what the flows want to remember (`$context`).
+    mechanism. forwarded: what XFORWARD said about the next transaction. context: what the flows want to remember
+    (`$context`).
     """
 
     client: Client
@@ -36,6 +37,7 @@ class Connection:
     tls: Mapping[str, Value] | None = None
     username: str | None = None
     mechanism: str = ""
+    forwarded: Mapping[str, str | None] = field(default_factory=dict)
     context: Value = None
 
 

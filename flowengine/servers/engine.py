@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.runner import Runner
-from flowengine.runtime.services import Services
+from flowengine.runtime.services import Level, Services
 from flowengine.servers.compiling import Compiler
 from flowengine.services.clock import SystemClock
 from flowengine.services.log_targets import open_log
@@ -24,6 +24,10 @@ from flowengine.services.viewing import ViewedLog
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
+
+
+LEVELS: Mapping[str, Level] = {"smtp.trouble": "error", "smtp.limit": "notice", "smtp.refused": "notice"}
+"""How loud what the SMTP door tells is."""
 
 
 @dataclass(frozen=True)
@@ -78,4 +82,6 @@ class Engine:
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""
-        self.services.log.event("error" if event == "smtp.trouble" else "debug", event, **fields)
+        if event == "smtp.limit":
+            self.services.counters.increment("limits", limit=str(fields["limit"]))
+        self.services.log.event(LEVELS.get(event, "debug"), event, **fields)

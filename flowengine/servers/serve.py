@@ -22,7 +22,12 @@ def server_of(engine: Engine, sockets: Mapping[str, tuple[socket.socket, ...]]) 
     config = engine.config
     listeners = [_listener(engine, name, listener, sockets[name]) for name, listener in config.listeners.items()]
     capacity = door.Capacity(
-        config.limits.connections, config.limits.connections_per_client, config.limits.in_flight_bytes
+        config.limits.connections,
+        config.limits.connections_per_client,
+        config.limits.client_commands,
+        config.limits.client_prefix_v4,
+        config.limits.client_prefix_v6,
+        config.limits.in_flight_bytes,
     )
     return Server(listeners, capacity, engine.report)
 
@@ -38,6 +43,9 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
         allow_plaintext_auth=listener.allow_plaintext_auth,
         tls=engine.contexts.get(name),
         implicit_tls=listener.tls is not None and listener.tls.implicit,
+        xclient=tuple(listener.xclient),
+        xforward=tuple(listener.xforward),
+        proxy=tuple(listener.proxy),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,
@@ -52,6 +60,9 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
             data_time=limits.data_time,
             message_time=limits.message_time,
             idle_commands=limits.idle_commands,
+            greeting_delay=limits.greeting_delay,
+            proxy_time=limits.proxy_time,
+            tarpit=limits.tarpit,
         ),
     )
     return Listener(name, str(listener.address), options, partial(_open, engine, policy), sockets, engine.viewed.wants)

@@ -22,6 +22,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("result", "transport"),
         "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
     ),
+    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]."),
     "connections": (("listener", "result"), "Connections: accepted, refused."),
 }
 

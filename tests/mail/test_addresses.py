@@ -301,3 +301,13 @@ def test_time_is_linear_in_the_size(value: str) -> None:
     with contextlib.suppress(MailError):
         parse_list(value)
     assert time.perf_counter() - start < 20  # on a busy machine too: what grows too fast takes minutes
+
+
+def test_a_field_of_a_megabyte_is_not_read() -> None:
+    value = b"a.b [x] <c@d.e>," * 65_536
+    start = time.process_time()
+    assert extract(value) == []
+    with pytest.raises(MailError, match="longer than 131072"):
+        parse_list(value)
+    assert time.process_time() - start < 0.5
+    assert len(extract(b"alice.with.a.long.name@mail.example.net, " * 2000)) == 2000

@@ -283,6 +283,68 @@ def test_a_flow_may_wait_in_every_phase():
     assert len(dns.asked) == 6
 
 
+@pytest.mark.parametrize("flow", ["", "Pass();", "echo 1; Pass();"])
+def test_the_disconnect_flow_ends_with_pass_or_by_itself(flow):
+    stage = Stage()
+    session = stage.session({"disconnect": flow})
+    assert session.disconnect() is None
+    assert [(one.verdict.name, one.error) for one in session.results] == [("Pass", None)]
+
+
+def test_everything_is_decided_about_the_client_behind_xclient():
+    async def whole() -> None:
+        flows = {
+            "connect": 'if ($arguments["remoteptr"] == "bad.example") Reject();',
+            "mailfrom": 'Reject([$senderip, $senderhelo, $saslusername, $connection["remoteptr"]]);',
+        }
+        session = Stage().session(flows, relay_from=(ip_network("203.0.113.0/24"),))
+        session.connection.username = "somebody"
+        await now(session.connect())
+        await take(session, "helo", "proxy.example")
+        client = Client("203.0.113.9", 4000, "198.51.100.1", 25)
+        about = {"helo": "mx.example", "protocol": "ESMTP"}
+        assert (await now(session.impersonate(client, name="bad.example", login=None, **about))).code == 521
+        assert (await now(session.impersonate(client, name="ok.example", login=None, **about))).positive
+        reply = await take(session, "mail", "a@b.c")
+        assert reply is not None and reply.text == "203.0.113.9\nmx.example\n\nok.example"
+        await now(session.impersonate(client, name="ok.example", login="alice", **about))
+        reply = await take(session, "mail", "a@b.c")
+        assert reply is not None and reply.text.split("\n")[2] == "alice"
+        assert session.policy.relays_for(session.connection.client.ip)
+
+    asyncio.run(whole())
+
+
+def test_what_xforward_says_is_for_one_transaction():
+    async def whole() -> None:
+        flow = 'Reject($connection["xforward"]["name"] ?? "nobody");'
+        session = Stage().session({"data": flow})
+        session.forwarded({"NAME": "spike.example", "ADDR": None})
+        told = []
+        for _ in range(2):
+            await take(session, "mail", "a@b.c")
+            await take(session, "rcpt", "a@example.net")
+            reply = await take(session, "data", "")
+            told.append(reply.text.split()[0] if reply else "")
+        assert told == ["spike.example", "nobody"]
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(
+    ("steps", "policy", "limit"),
+    [
+        ("mail a@b.c; rcpt a@example.net; rcpt b@example.net", {"max_recipients": 1}, "recipients"),
+        ("mail a@b.c; rcpt a@example.net; data", {"max_header_fields": 1}, "header_count"),
+        ("mail a@b.c; rcpt a@example.net; data", {"max_header_size": 10}, "header_size"),
+    ],
+)
+def test_a_limit_that_was_reached_is_counted(steps, policy, limit):
+    stage = Stage()
+    assert codes(steps, {}, stage, **policy)[-1] >= 400
+    assert stage.counters.sums["limits", (("limit", limit),)] == 1
+
+
 def test_the_eod_flow_speaks_for_the_message_as_a_whole():
     stage = Stage()
     two = "mail a@b.c; rcpt a@example.net; rcpt b@example.net; data"

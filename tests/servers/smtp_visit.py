@@ -8,7 +8,7 @@ from typing import Any
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
-from flowengine.servers.smtp import Machine, Options
+from flowengine.servers.smtp import Client, Machine, Options
 from flowengine.servers.smtp.door import Step
 
 YES = Reply(250, "2.1.0", "OK")
@@ -49,6 +49,15 @@ class Visit:
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
         default = Reply(235, "2.7.0", "Welcome") if password == "secret" else Reply(535, "5.7.8", "Wrong")  # noqa: S105  # a test's
         return self._answer("auth", f"{mechanism} {username} {password}", default)
+
+    def impersonate(self, client: Client, **about: str | None) -> Step:
+        known = " ".join(f"{name}={value}" for name, value in about.items() if value is not None)
+        return self._answer(
+            "xclient", f"{client.ip} {client.port} {client.server_ip} {known}".strip(), Reply(220, "", "")
+        )
+
+    def forwarded(self, attributes: Mapping[str, str | None]) -> None:
+        self.events.append(("xforward", " ".join(f"{name}={value}" for name, value in attributes.items())))
 
     def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
         self.sender, self.recipients = sender.address, []

@@ -12,6 +12,7 @@ from next_hop import NextHop, closed_port, listening
 from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp import loop_factory
 from flowengine.servers.smtp.content import Content
+from flowengine.servers.smtp.intake import Bounds, Intake
 from flowengine.services.relay import Answer, Envelope, Pool, RelaySettings, Stage
 from flowengine.services.relay.answers import ReplyReader
 from flowengine.services.relay.connection import Connection
@@ -399,12 +400,12 @@ def test_stuffed_content_ends_once_and_is_the_same_again(parts: list[bytes], dat
     chunks = [b"".join(parts[at : at + 3]) for at in range(0, len(parts), data.draw(st.sampled_from([3])))]
     message = b"".join(chunks)
     wire = b"".join(stuffed(chunks))
-    content = Content(1 << 20, normalize=True)
+    content = Content(Intake(Bounds()), normalize=True)
     assert content.feed(wire + b"NOOP\r\n") == len(wire)
     assert wire.count(b"\n.\r") + wire.startswith(b".\r") == 1, "no line looks like the end but the end"
     whole = message if message.endswith(b"\r\n") or not message else message + b"\r\n"
     if not content.bare:
-        assert b"".join(content.pieces()) == whole
+        assert b"".join(content.intake.octets().buffers(0)) == whole
 
 
 def test_a_large_message_without_dots_is_not_copied() -> None:

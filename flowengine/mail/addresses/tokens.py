@@ -11,6 +11,9 @@ from typing import NamedTuple
 from flowengine.mail.addresses.values import ATEXT
 from flowengine.mail.errors import MailError
 
+LONGEST = 131_072
+"""Characters of a field that are read: some two thousand addresses. A hostile one of a megabyte would take seconds."""
+
 
 class Kind(Enum):
     """What a token is."""
@@ -72,7 +75,10 @@ def decode(value: bytes | str) -> str:
 
 
 def tokenize(value: str) -> Tokens:
-    """Cut the value of a structured field. Raises MailError for a character or an open construct with its place."""
+    """Cut the value of a structured field. Raises MailError for a character or an open construct with its place, and
+    for a value beyond LONGEST."""
+    if len(value) > LONGEST:
+        raise MailError(f"longer than {LONGEST} characters")
     tokens: list[Token] = []
     comments: list[str] = []
     place, spaced, commented = 0, False, False

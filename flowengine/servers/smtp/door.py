@@ -6,6 +6,7 @@ with a coroutine that the door awaits in a Task of its own before it reads the n
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
@@ -40,6 +41,19 @@ class Session(Protocol):
         """The credentials of PLAIN or LOGIN. 235 lets the client in."""
         ...
 
+    def impersonate(
+        self, client: "Client", *, name: str | None, helo: str | None, protocol: str | None, login: str | None
+    ) -> Step:
+        """XCLIENT: from now on it is another client's connection, which has just come and may have authenticated.
+
+        None for what is unknown. name: its host name, confirmed. protocol: SMTP or ESMTP. Answers as `connect`.
+        """
+        ...
+
+    def forwarded(self, attributes: Mapping[str, str | None]) -> None:
+        """XFORWARD: what is known of the client of the next transaction. Decides nothing."""
+        ...
+
     def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
         """A transaction begins. Parameters: upper-case keywords, "" for one without a value."""
         ...
@@ -71,6 +85,14 @@ class Client:
     server_port: int = 0
 
 
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+def within(ip: str, networks: Networks) -> bool:
+    """Whether an address lies in one of these networks; the client of a Unix socket lies in none."""
+    return bool(networks and ip) and any(ip_address(ip) in network for network in networks)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one connection. Sizes in octets, times in seconds.
@@ -81,9 +103,10 @@ class Limits:
     errors: commands that break the protocol until the client is shown out. idle_commands: commands that bring no
     message nearer (NOOP, RSET, EHLO …) between two messages. auth_failures: wrong passwords. pending_input: what is
     read ahead while a step is under way.
-    command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time: silence within a message
-    (§4.5.3.2.5). message_time: a whole message, however slowly it drips. handshake_time: for TLS to begin.
-    farewell_time: to fetch our last reply.
+    greeting_delay: who talks before it is over is refused. proxy_time: until a PROXY header is complete. tarpit: before
+    replies that are errors, for each. command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time:
+    silence within a message (§4.5.3.2.5). message_time: a whole message, however slowly it drips. handshake_time: for
+    TLS to begin. farewell_time: to fetch our last reply.
     """
 
     command_line: int = 2048
@@ -101,6 +124,9 @@ class Limits:
     message_time: float = 1800.0
     handshake_time: float = 30.0
     farewell_time: float = 10.0
+    greeting_delay: float = 0.0
+    proxy_time: float = 10.0
+    tarpit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +137,7 @@ class Options:
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
     tls: what is shown to clients, None for no TLS. implicit_tls: from the first byte (RFC 8314), else by STARTTLS.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
+    xclient, xforward: who may use these commands. proxy: whose connections begin with a PROXY header.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
 
@@ -121,6 +148,9 @@ class Options:
     tls: SSLContext | None = None
     implicit_tls: bool = False
     trace: bool = False
+    xclient: Networks = ()
+    xforward: Networks = ()
+    proxy: Networks = ()
     limits: Limits = field(default_factory=Limits)
     extensions: tuple[str, ...] = field(init=False)
     """What EHLO offers to everybody."""
@@ -135,11 +165,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Bounds of all connections together. connections_per_client: IPv6 clients count by /64.
+    """Bounds of all connections together.
 
+    connections_per_client, client_commands: of all in one network of client_prefix_v4 or client_prefix_v6 bits; the
+    latter is for a minute.
     bytes_in_flight: octets of messages in memory, those coming in and those being decided.
     """
 
     connections: int = 1000
     connections_per_client: int = 100
+    client_commands: int = 5_000_000
+    client_prefix_v4: int = 32
+    client_prefix_v6: int = 64
     bytes_in_flight: int = 512 << 20

@@ -7,18 +7,20 @@ long as messages are being decided, their memory will come free; when none is, t
 from asyncio import AbstractEventLoop, Event, Task, TimerHandle, wait_for
 from collections.abc import Coroutine
 from contextlib import suppress
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp.door import Capacity, Client, Report
 from flowengine.servers.smtp.framing import SHUTTING_DOWN
+from flowengine.servers.smtp.places import place_of
 
 if TYPE_CHECKING:
     from flowengine.servers.smtp.shell import Shell
 
 FULL = Reply(421, "4.3.2", "Too many connections, try again later", disconnect=True)
 CLIENT_FULL = Reply(421, "4.7.0", "Too many connections from your address, try again later", disconnect=True)
+TOO_FAST = Reply(421, "4.7.0", "Too many commands from your address, try again later", disconnect=True)
+MINUTE = 60.0
 GRACE = 2.0
 """Seconds between the end of a drain and the cut, for last words on their way."""
 
@@ -34,6 +36,8 @@ class Lobby:
         """Octets of messages in memory."""
         self._capacity, self._interval = capacity, sweep
         self._clients: dict[str, int] = {}
+        self._commands: dict[str, int] = {}
+        self._minute = loop.time()
         self._waiting: dict[Shell, None] = {}
         self._tasks: set[Task[object]] = set()
         self._timer: TimerHandle | None = None
@@ -44,12 +48,14 @@ class Lobby:
 
     def enter(self, shell: "Shell", client: Client) -> Reply | None:
         """Let a connection in, or say why not."""
-        place = _place(client.ip)
         if self.draining:
             return SHUTTING_DOWN
         if len(self.shells) >= self._capacity.connections:
+            self._reached("connections", client)
             return FULL
+        place = self._place(client.ip)
         if place and self._clients.get(place, 0) >= self._capacity.connections_per_client:
+            self._reached("connections_per_client", client)
             return CLIENT_FULL
         self._clients[place] = self._clients.get(place, 0) + 1
         self.shells.add(shell)
@@ -58,17 +64,45 @@ class Lobby:
             self._timer = self.loop.call_later(self._interval, self._sweep)
         return None
 
+    def move(self, before: Client, client: Client) -> Reply | None:
+        """A connection turns out to be another client's, and counts as that one's; or say why it may not go on."""
+        self._forget(self._place(before.ip))
+        place = self._place(client.ip)
+        count = self._clients[place] = self._clients.get(place, 0) + 1
+        if place and count > self._capacity.connections_per_client:
+            self._reached("connections_per_client", client)
+            return CLIENT_FULL
+        return None
+
+    def commands(self, client: Client, count: int) -> Reply | None:
+        """A client sent so many commands more; the reply that shows it out when they are too many for a minute."""
+        place = self._place(client.ip)
+        total = self._commands[place] = self._commands.get(place, 0) + count
+        if total <= self._capacity.client_commands or not place:
+            return None
+        self._reached("client_commands", client)
+        return TOO_FAST
+
     def leave(self, shell: "Shell", client: Client) -> None:
         """A connection is over, its last step too."""
         self.shells.discard(shell)
         self._waiting.pop(shell, None)
-        place = _place(client.ip)
+        self._forget(self._place(client.ip))
+        self._check_empty()
+
+    def _forget(self, place: str) -> None:
         count = self._clients.get(place, 0) - 1
         if count > 0:
             self._clients[place] = count
         else:
             self._clients.pop(place, None)
-        self._check_empty()
+
+    def _place(self, ip: str) -> str:
+        return place_of(ip, self._capacity.client_prefix_v4, self._capacity.client_prefix_v6)
+
+    def _reached(self, limit: str, client: Client) -> None:
+        if self.report is not None:
+            self.report("smtp.limit", {"client": client.ip, "limit": limit})
 
     def finish(self, work: Coroutine[Any, Any, object]) -> None:
         """Await something for a connection that is gone; a drain waits for it."""
@@ -92,6 +126,9 @@ class Lobby:
         now = self.loop.time()
         for shell in tuple(self.shells):
             shell.look(now)
+        if now - self._minute >= MINUTE:
+            self._minute = now
+            self._commands.clear()
         self._timer = self.loop.call_later(self._interval, self._sweep) if self.shells else None
 
     # -- memory ---------------------------------------------------------------------------------------------------
@@ -149,11 +186,3 @@ class Lobby:
 
     def _occupied(self) -> bool:
         return bool(self.shells or self._tasks)
-
-
-def _place(ip: str) -> str:
-    """What counts as one client: an IPv4 address, an IPv6 network of 64 bits, nobody on a Unix socket."""
-    if ":" not in ip:
-        return ip
-    address = ip_address(ip)
-    return str(IPv6Address(int(address) >> 64 << 64)) if isinstance(address, IPv6Address) else ip

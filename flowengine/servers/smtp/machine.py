@@ -9,10 +9,11 @@ from typing import ClassVar
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp import sasl
+from flowengine.servers.smtp.behind import Behind
 from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.framing import LINE_TOO_LONG
-from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT, Mailing
+from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
@@ -33,7 +34,7 @@ UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 
 
-class Machine(Mailing):
+class Machine(Behind):
     """The protocol of one connection.
 
     encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
@@ -48,6 +49,7 @@ class Machine(Mailing):
         self._auth_failures = 0
         self.encrypt: Callable[[], Waiting] | None = None
         """Begins TLS on the socket, and answers 2xx when it has begun; None where STARTTLS is not offered."""
+        self.trust = None
 
     def start(self) -> Waiting | None:
         """The connection is there."""
@@ -58,6 +60,11 @@ class Machine(Mailing):
             self._write(reply, greeting(220, self._options.hostname, f"ESMTP {reply.text}"))
         else:
             self.end(reply)
+
+    def _greet_anew(self, reply: Reply, *, known: bool) -> None:
+        self._greeted = self._extended = False
+        self._authenticated = known
+        self._connected(reply)
 
     def _idle(self) -> bool:
         return not self._mail and self._dialog is None
@@ -122,6 +129,8 @@ class Machine(Mailing):
             found = (*found, "STARTTLS")
         if self.encrypted:
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
+        if self.trust is not None:
+            found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
 
     # -- STARTTLS (RFC 3207) --------------------------------------------------------------------------------------
@@ -232,7 +241,8 @@ class Machine(Mailing):
         return self._without_message(HELP)
 
     _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
-        **Mailing.verbs,
+        **Behind.verbs,
+        **Behind.more_verbs,
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
         b"STARTTLS": ("STARTTLS", _starttls),

@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from ipaddress import IPv6Address, ip_address
 from ssl import SSLContext
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
 from flowengine.runtime.actions import Reply
-from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting
+from flowengine.servers.smtp.arrival import Arrival
+from flowengine.servers.smtp.behind import Trust
+from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import READY_FOR_TLS, Machine
+from flowengine.servers.smtp.places import text_of
 from flowengine.servers.smtp.replies import render
 
 RECEIVE = 65536
@@ -30,7 +32,11 @@ TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=Tr
 TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
 
 # Why a connection is not read from at the moment.
-_BUSY, _UNREAD, _MEMORY = 1, 2, 4
+_BUSY, _UNREAD, _MEMORY, _TARPIT = 1, 2, 4, 8
+
+LONGEST_TARPIT = 60.0
+"""Seconds at a time, however many errors a client had."""
+_COUNTED = 50  # commands of a connection until the lobby hears of them
 
 
 class Entrance:
@@ -94,6 +100,9 @@ class Shell(SMTP):
         self._client = Client()
         self._visit: Session | None = None
         self._machine: Machine | None = None
+        self._arrival: Arrival | None = None
+        self._stuck: list[bytes] | None = None
+        self._refusals = self._lines = 0
         self._task: Task[Reply] | None = None
         self._paused = 0
         self._held = 0
@@ -113,6 +122,14 @@ class Shell(SMTP):
         if refusal is not None:
             self._show_out(refusal)
             return
+        if Arrival.wanted(self._entrance.options, client):
+            self._arrival = Arrival(self._loop, self._entrance.options, client, self._admitted, self._refused)
+            self._arrival.begin()
+        else:
+            self._greet(client)
+
+    def _greet(self, client: Client) -> None:
+        options = self._entrance.options
         try:
             self._visit = visit = self._entrance.open_session(client)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client hears 421 and comes back
@@ -121,18 +138,44 @@ class Shell(SMTP):
             self._lobby.leave(self, client)
             return
         self._machine = machine = self._entrance.machine(visit, client)
-        options = self._entrance.options
-        if options.implicit_tls:
+        if options.implicit_tls and self.transport is not None:
             machine.encrypted = True
-            visit.encrypted(about_tls(transport))
+            visit.encrypted(about_tls(self.transport))
         elif options.tls is not None:
             machine.encrypt = partial(self._encrypt, options.tls)
+        if options.xclient or options.xforward:
+            may = within(client.ip, options.xclient), within(client.ip, options.xforward)
+            machine.trust = Trust(client, *may, self._move) if any(may) else None
         self._settle(machine, machine.start())
+
+    def _admitted(self, client: Client, rest: bytes) -> None:
+        """The client has waited, and we know who it is."""
+        self._arrival = None
+        refusal = self._move(client) if client != self._client else None
+        if refusal is not None:
+            self._refused(refusal, refusal.text)
+            return
+        self._greet(client)
+        if rest:
+            self.data_received(rest)
+
+    def _refused(self, reply: Reply | None, why: str) -> None:
+        """The client is shown out before the greeting."""
+        self._arrival = None
+        self._show_out(reply, why)
+        self._lobby.leave(self, self._client)
+
+    def _move(self, client: Client) -> Reply | None:
+        """The connection is another client's."""
+        before, self._client = self._client, client
+        return self._lobby.move(before, client)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
         machine = self._machine
         if machine is None:
+            if self._arrival is not None:
+                self._arrival.data(data)
             return
         try:
             step = machine.receive(data)
@@ -153,6 +196,10 @@ class Shell(SMTP):
         self.transport = None
         machine = self._machine
         if machine is None:
+            if self._arrival is not None:
+                self._arrival.cancel()
+                self._arrival = None
+                self._lobby.leave(self, self._client)
             return
         if self._task is None:
             self._part(machine)
@@ -176,18 +223,57 @@ class Shell(SMTP):
             if step is not None:
                 step.close()
             return
+        if machine.lines - self._lines >= _COUNTED:
+            self._count(machine)
         replies = machine.take()
         if replies:
-            transport.write(replies)
+            if self._stuck is not None or (machine.refusals != self._refusals and self._limits.tarpit > 0):
+                self._stick(machine, replies)
+            else:
+                transport.write(replies)
         if step is not None:
             self._task = task = self._loop.create_task(step)
             task.add_done_callback(self._answered)
         if machine.held != self._held:
             self._account(machine)
         if machine.closing or (self._ended and not machine.waiting):
-            self._close(transport)
+            if self._stuck is None:
+                self._close(transport)
         elif self._task is not None and machine.backlog > self._limits.pending_input:
             self._pause(_BUSY)
+
+    def _count(self, machine: Machine) -> None:
+        """The lobby hears of the commands since the last time."""
+        refusal = self._lobby.commands(self._client, machine.lines - self._lines)
+        self._lines = machine.lines
+        if refusal is not None:
+            machine.end(refusal)
+
+    def _stick(self, machine: Machine, replies: bytes) -> None:
+        """A client that makes errors waits for its replies, and we do not read on."""
+        if self._stuck is not None:
+            self._stuck.append(replies)
+            return
+        self._stuck = [replies]
+        self._pause(_TARPIT)
+        self._wait_in_tarpit(machine)
+
+    def _wait_in_tarpit(self, machine: Machine) -> None:
+        errors, self._refusals = machine.refusals - self._refusals, machine.refusals
+        self._loop.call_later(min(errors * self._limits.tarpit, LONGEST_TARPIT), self._unstick)
+
+    def _unstick(self) -> None:
+        machine, stuck = self._machine, self._stuck
+        if machine is None or stuck is None or self.transport is None:
+            return
+        if machine.refusals != self._refusals and not machine.closing:
+            self._wait_in_tarpit(machine)
+            return
+        self._stuck = None
+        self._refusals = machine.refusals
+        self.transport.write(b"".join(stuck))
+        self._resume(_TARPIT)
+        self._settle(machine, None)
 
     def _answered(self, task: Task[Reply]) -> None:
         self._task = None
@@ -251,6 +337,7 @@ class Shell(SMTP):
 
     def _part(self, machine: Machine) -> None:
         """The visit is over."""
+        self._count(machine)
         self._machine = None
         self._lobby.account(self, -self._held)
         self._held = 0
@@ -268,12 +355,13 @@ class Shell(SMTP):
             self._entrance.report("smtp.disconnect", fields)
         self._lobby.leave(self, self._client)
 
-    def _show_out(self, reply: Reply) -> None:
+    def _show_out(self, reply: Reply | None, why: str = "") -> None:
         if self.transport is not None:
-            self.transport.write(render(reply))
+            if reply is not None:
+                self.transport.write(render(reply))
             self.transport.close()
         if self._entrance.report is not None:
-            self._entrance.report("smtp.refused", {"client": self._client.ip, "reply": str(reply)})
+            self._entrance.report("smtp.refused", {"client": self._client.ip, "reply": str(reply or ""), "why": why})
 
     def _close(self, transport: Transport) -> None:
         if not self._closing_since:
@@ -324,7 +412,7 @@ class Shell(SMTP):
             if now - self._closing_since > self._limits.farewell_time:
                 transport.abort()
             return
-        ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & _MEMORY
+        ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & (_MEMORY | _TARPIT)
         if ours or machine.progress != self._mark:
             self._mark, self._since = machine.progress, now
         late = now - self._since > (self._limits.data_time if machine.receiving else self._limits.command_time)
@@ -335,10 +423,21 @@ class Shell(SMTP):
         elif now - self._content_since > self._limits.message_time:
             late = True
         if late:
+            self._reached(machine, now)
             self._end(machine, TIMED_OUT)
+
+    def _reached(self, machine: Machine, now: float) -> None:
+        """Tell which limit of time it was."""
+        whole = self._content_since and now - self._content_since > self._limits.message_time
+        limit = "message_time" if whole else "data_time" if machine.receiving else "command_time"
+        if self._entrance.report is not None:
+            self._entrance.report("smtp.limit", {"client": self._client.ip, "limit": limit})
 
     def drain(self) -> None:
         """Come to an end, without breaking a transaction off."""
+        if self._arrival is not None:
+            self._arrival.cancel()
+            self._refused(SHUTTING_DOWN, SHUTTING_DOWN.text)
         if self._machine is not None:
             self._machine.drain()
             self._settle(self._machine, None)
@@ -358,6 +457,7 @@ class Shell(SMTP):
     def _end(self, machine: Machine, reply: Reply) -> None:
         machine.end(reply)
         self._settle(machine, None)
+        self._unstick()
 
     # -- back-pressure --------------------------------------------------------------------------------------------
 
@@ -386,13 +486,4 @@ def _client(transport: BaseTransport, server: tuple[str, int] | None) -> Client:
     own = server or transport.get_extra_info("sockname")
     if not isinstance(peer, tuple) or not isinstance(own, tuple):
         return Client()
-    return Client(_text(peer[0]), peer[1], _text(own[0]), own[1])
-
-
-def _text(ip: str) -> str:
-    """An IPv4 client of an IPv6 socket is an IPv4 client; a zone means something on this host only."""
-    if ":" not in ip:
-        return ip
-    address = ip_address(ip.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return str(mapped or address)
+    return Client(text_of(peer[0]), peer[1], text_of(own[0]), own[1])

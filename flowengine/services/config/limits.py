@@ -15,8 +15,17 @@ class Limits:
     # -- connections and sessions
     connections: Annotated[int, Meta(description="Connections to one worker.", ge=1, le=1_000_000)] = 1000
     connections_per_client: Annotated[
-        int, Meta(description="Connections from one IP address (one /64 of IPv6) to one worker.", ge=1, le=1_000_000)
+        int, Meta(description="Connections of one client to one worker (see client_prefix_v4).", ge=1, le=1_000_000)
     ] = 500
+    client_commands: Annotated[
+        int, Meta(description="Commands of one client to one worker within a minute, then 421.", ge=10, le=10**9)
+    ] = 5_000_000
+    client_prefix_v4: Annotated[
+        int, Meta(description="Bits of an IPv4 network whose addresses count as one client.", ge=8, le=32)
+    ] = 32
+    client_prefix_v6: Annotated[
+        int, Meta(description="Bits of an IPv6 network whose addresses count as one client.", ge=16, le=128)
+    ] = 64
     session_commands: Annotated[int, Meta(description="Commands in one session, then 421.", ge=10, le=10_000_000)] = (
         1_000_000
     )
@@ -52,7 +61,12 @@ class Limits:
     greeting_delay: Annotated[
         float, Meta(description="Wait before the greeting; who talks first is refused. 0: none.", ge=0, le=60)
     ] = 0.0
-    tarpit: Annotated[float, Meta(description="Wait before each reply that is an error. 0: none.", ge=0, le=60)] = 0.0
+    proxy_time: Annotated[
+        float, Meta(description="For the header of a connection through a PROXY protocol balancer.", ge=0.1, le=60)
+    ] = 10.0
+    tarpit: Annotated[
+        float, Meta(description="Wait before a reply that is an error, for each error. 0: none.", ge=0, le=60)
+    ] = 0.0
     drain_time: Annotated[
         float, Meta(description="Time that running transactions get at the end or at a reload.", ge=0, le=3600)
     ] = 260.0

@@ -5,7 +5,6 @@ A key that is read and then ignored would be an empty promise.
 
 from collections.abc import Iterator
 
-from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener, Transport
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
@@ -13,17 +12,12 @@ from flowengine.services.config.problems import Problems
 
 ID = "not-built"
 LATER_PHASES = ("proxy", "predelivery", "postdelivery")
-LATER_LIMITS = ("greeting_delay", "tarpit")
-"""Limits that the SMTP door does not look at yet; at their defaults they promise nothing."""
 
 
 def check_unbuilt(config: Config, problems: Problems) -> None:
     """Note every key whose work is not built yet."""
     if config.storage.kind != "sqlite":
         _note(problems, ("storage",), "postgresql comes with the queue")
-    for key in LATER_LIMITS:
-        if getattr(config.limits, key) != getattr(Limits(), key):
-            _note(problems, ("limits", key), "this limit")
     for name, listener in config.listeners.items():
         for key, why in _of_listener(listener):
             _note(problems, ("listeners", name, key), why)
@@ -39,9 +33,8 @@ def _note(problems: Problems, path: KeyPath, why: str) -> None:
 def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
     if listener.protocol != "smtp":
         yield "protocol", f"the {listener.protocol} door"
-    for key in ("xclient", "xforward", "proxy"):
-        if getattr(listener, key):
-            yield key, key.upper()
+    if listener.proxy and listener.tls is not None and listener.tls.implicit:
+        yield "proxy", "a PROXY header in front of implicit TLS"
     flows = {*listener.flows, *(phase for route in listener.routes for phase in route.flows)}
     if later := sorted(flows & set(LATER_PHASES)):
         yield "flows", f"the phase {' and '.join(later)}"

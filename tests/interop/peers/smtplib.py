@@ -77,6 +77,39 @@ def wide(world: World) -> None:
     expect({"BODY=8BITMIME", "SMTPUTF8"} <= given, f"parameters at the next hop: {arrived.options}")
 
 
+@PEER.check("“{0}” goes through by BDAT in three chunks, byte for byte", [(name,) for name in MESSAGES])
+def chunked(world: World, name: str) -> None:
+    message = MESSAGES[name]
+    third = len(message) // 3
+    chunks = [message[:third], message[third : 2 * third], message[2 * third :]]
+
+    def send() -> None:
+        with client(world, "relay") as smtp:
+            expect(smtp.has_extn("chunking"), "CHUNKING is not offered")
+            smtp.mail(SENDER, ["BODY=8BITMIME"])
+            smtp.rcpt(RECIPIENT)
+            for number, chunk in enumerate(chunks):
+                smtp.send(b"BDAT %d%s\r\n" % (len(chunk), b" LAST" if number == 2 else b"") + chunk)
+            for _ in chunks:
+                code, text = smtp.getreply()
+                expect(code == 250, f"{code} {text!r}")
+
+    arrived = world.delivered(send)
+    expect(added(arrived.content, message, TRACE) == ["received"], "no trace field")
+
+
+@PEER.check("RET, ENVID, NOTIFY and ORCPT are taken, wrong ones are 501")
+def notifications(world: World) -> None:
+    with client(world, "relay") as smtp:
+        expect(smtp.has_extn("dsn"), "DSN is not offered")
+        code, text = smtp.mail(SENDER, ["RET=SOME"])
+        expect(code == 501, f"{code} {text!r}")
+        expect(smtp.mail(SENDER, ["RET=HDRS", "ENVID=QQ314159"])[0] == 250, "RET and ENVID are refused")
+        expect(smtp.rcpt(RECIPIENT, ["NOTIFY=WHENEVER"])[0] == 501, "a wrong NOTIFY is taken")
+        given = ["NOTIFY=FAILURE,DELAY", f"ORCPT=rfc822;{RECIPIENT}"]
+        expect(smtp.rcpt(RECIPIENT, given)[0] == 250, "NOTIFY and ORCPT are refused")
+
+
 @PEER.check("AUTH {0} lets a user in, and the mail leaves signed", [("PLAIN",), ("LOGIN",)])
 def authenticated(world: World, mechanism: str) -> None:
     with client(world, "submission") as smtp:

@@ -1,0 +1,21 @@
+"""Addresses of clients: as text, and by the network that counts as one client."""
+
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+
+def text_of(ip: str) -> str:
+    """An IPv4 client of an IPv6 socket is an IPv4 client; a zone means something on this host only."""
+    if ":" not in ip:
+        return ip
+    address = ip_address(ip.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
+
+
+def place_of(ip: str, prefix_4: int = 32, prefix_6: int = 64) -> str:
+    """What counts as one client: a network of so many bits, nobody on a Unix socket."""
+    if not ip or (prefix_4 == 32 and ":" not in ip):
+        return ip
+    address: IPv4Address | IPv6Address = ip_address(ip)
+    prefix = prefix_4 if address.version == 4 else prefix_6
+    return str(ip_network((address, prefix), strict=False).network_address)
