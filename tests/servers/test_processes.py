@@ -50,7 +50,7 @@ class Running:
         self.errors = folder / "errors"
         serve = (sys.executable, "-m", "flowengine", "serve", "-c", str(self.config))
         with self.errors.open("wb") as errors:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603  # our own program, and ps
                 [*command, *serve], stdout=subprocess.PIPE, stderr=errors, text=True, **popen
             )
         ready = self.process.stdout.readline()
@@ -71,7 +71,7 @@ class Running:
         return {int(one.split()[0]) for one in self._ps() if one.split()[1] == str(self.process.pid)}
 
     def _ps(self) -> list[str]:
-        done = subprocess.run(["ps", "-eww", "-o", "pid,ppid,stat,args"], capture_output=True, text=True, check=True)
+        done = subprocess.run(["ps", "-eww", "-o", "pid,ppid,stat,args"], capture_output=True, text=True, check=True)  # noqa: S607  # our own program, and ps
         return [one for one in done.stdout.splitlines() if str(self.config) in one and " Z" not in one]
 
     def everybody(self) -> set[int]:
@@ -157,7 +157,7 @@ def test_reload_killed_workers_counts_and_trace(folder):
 
         # somebody looks on, and asks for one transaction
         command = [sys.executable, "-m", "flowengine", "trace", "-c", str(server.config), "--json"]
-        looking = subprocess.Popen([*command, "127.0.0.0/8"], stdout=subprocess.PIPE, text=True)
+        looking = subprocess.Popen([*command, "127.0.0.0/8"], stdout=subprocess.PIPE, text=True)  # noqa: S603  # our own program, and ps
         shown: list[dict] = []
         end = time.monotonic() + WAIT
         while not shown and time.monotonic() < end:
@@ -172,9 +172,9 @@ def test_reload_killed_workers_counts_and_trace(folder):
         assert {one["client"] for one in shown} == {"127.0.0.1"}
         assert {"smtp.command", "facts", "verdict"} <= {one["event"] for one in shown}
         id_ = next(one["id"] for one in shown if one["event"] == "verdict")
-        told = subprocess.run([*command, id_], capture_output=True, text=True, check=True)
+        told = subprocess.run([*command, id_], capture_output=True, text=True, check=True)  # noqa: S603  # our own program, and ps
         assert json.loads(told.stdout)["facts"] and json.loads(told.stdout)["id"] == id_
-        lost = subprocess.run([*command, "0" * 24], capture_output=True, text=True, check=False)
+        lost = subprocess.run([*command, "0" * 24], capture_output=True, text=True, check=False)  # noqa: S603  # our own program, and ps
         assert (lost.returncode, lost.stdout) == (1, "")
 
         # SIGTERM: nobody new, but who is at it may finish
@@ -269,6 +269,6 @@ def test_an_address_in_use_is_said_and_nothing_runs(folder):
         (folder / "flow.hsl").write_text("Deliver();")
         (folder / "c.toml").write_text(config.replace("127.0.0.1:0", f"127.0.0.1:{bound.getsockname()[1]}"))
         command = [sys.executable, "-m", "flowengine", "serve", "-c", str(folder / "c.toml")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=False)  # noqa: S603  # our own program, and ps
         assert done.returncode == 3
         assert "cannot listen on 127.0.0.1:" in done.stderr and "Traceback" not in done.stderr
