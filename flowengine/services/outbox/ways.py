@@ -41,7 +41,7 @@ class Ways:
             path=str(hop.path or ""),
             protocol=transport.protocol,
             helo=transport.helo or self._hostname,
-            source=str(same_family[0]) if same_family else "",
+            sources=tuple(map(str, same_family)),
             connections=transport.connections,
             messages_per_connection=transport.messages_per_connection,
             idle=transport.idle,

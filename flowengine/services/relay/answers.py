@@ -21,6 +21,8 @@ class Stage(StrEnum):
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"
+    TLS = "tls"
+    AUTH = "auth"
     ENVELOPE = "envelope"
     MAIL = "mail"
     RCPT = "rcpt"
@@ -28,6 +30,10 @@ class Stage(StrEnum):
     CONTENT = "content"
     END = "end"
     RESET = "reset"
+
+
+ARRIVING = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.TLS, Stage.AUTH})
+"""Before a word was said about a message: whatever goes wrong here is between the next hop and us."""
 
 
 class Answer(NamedTuple):
@@ -67,6 +73,11 @@ class ReplyReader:
         self._buffer = b""
         self._code = b""
         self._lines: list[bytes] = []
+
+    @property
+    def within(self) -> bool:
+        """Whether a reply has begun and not ended."""
+        return bool(self._buffer or self._lines)
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that these bytes complete."""

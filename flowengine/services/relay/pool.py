@@ -10,10 +10,13 @@ from collections import deque
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import Answer, Stage
 from flowengine.services.relay.connection import Connection
-from flowengine.services.relay.settings import Envelope, RelaySettings
+from flowengine.services.relay.dialing import dial
+from flowengine.services.relay.opening import introduce
+from flowengine.services.relay.settings import Encryption, Envelope, RelaySettings
 from flowengine.services.relay.transaction import Transaction, ask, unasked
 
-_EHLO = {"smtp": b"EHLO", "lmtp": b"LHLO"}
+PLAIN_FOR = 60.0
+"""Seconds for which opportunistic TLS is not tried again after a handshake that failed."""
 
 
 class Pool:
@@ -27,6 +30,7 @@ class Pool:
         self._opening = 0
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._plain_until = 0.0
         patience = settings.patience
         shortest = min(patience.connect, patience.greeting, patience.command, patience.data, patience.end)
         self._interval = min(1.0, shortest / 4)
@@ -108,6 +112,19 @@ class Pool:
             self._place_free()
 
     async def _connect(self) -> Connection | Answer:
+        """A new connection, ready for mail; with opportunistic TLS one that failed is tried once more without."""
+        encryption = self.settings.encryption
+        if encryption is None or encryption.required:
+            return await self._reach(encryption)
+        if self._loop.time() < self._plain_until:
+            return await self._reach(None)
+        found = await self._reach(encryption)
+        if isinstance(found, Answer) and found.stage is Stage.TLS:
+            self._plain_until = self._loop.time() + PLAIN_FOR
+            return await self._reach(None)
+        return found
+
+    async def _reach(self, encryption: Encryption | None) -> Connection | Answer:
         self._opening += 1
         try:
             async with asyncio.timeout(self.settings.patience.connect):
@@ -119,23 +136,14 @@ class Pool:
         finally:
             self._opening -= 1
             self._place_free()
-        failure = await self._greet(connection)
+        failure = await introduce(connection, self.settings, encryption)
         if failure is None:
             return connection
         connection.quit()
         return failure
 
     async def _dial(self) -> Connection:
-        settings = self.settings
-
-        def made() -> Connection:
-            return Connection(settings, self._gone)
-
-        if settings.path:
-            _, connection = await self._loop.create_unix_connection(made, settings.path)
-        else:
-            local = (settings.source, 0) if settings.source else None
-            _, connection = await self._loop.create_connection(made, settings.host, settings.port, local_addr=local)
+        connection = await dial(self.settings, lambda: Connection(self.settings, self._gone))
         self._all.add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._look)
@@ -143,26 +151,6 @@ class Pool:
 
     def _unreachable(self, why: str) -> Answer:
         return Answer(Reply(451, "4.4.1", f"{self.settings}: {why}"), Stage.CONNECT, heard=False)
-
-    async def _greet(self, connection: Connection) -> Answer | None:
-        """Greeting and EHLO, with HELO for old servers (RFC 5321 §3.2). What went wrong, or None.
-
-        STARTTLS and AUTH come here, before the connection is used.
-        """
-        answer = await connection.greeting()
-        if not answer.positive:
-            return answer
-        patience = self.settings.patience.command
-        name = self.settings.helo.encode("ascii", "replace")
-        verb = _EHLO[self.settings.protocol]
-        (answer,) = await connection.exchange(b"%s %s\r\n" % (verb, name), (Stage.EHLO,), patience)
-        if answer.heard and 500 <= answer.reply.code <= 599 and verb == b"EHLO":
-            (answer,) = await connection.exchange(b"HELO %s\r\n" % name, (Stage.EHLO,), patience)
-        elif answer.positive:
-            for line in answer.reply.text.split("\n")[1:]:
-                keyword, _, parameters = line.strip().partition(" ")
-                connection.extensions[keyword.upper()] = parameters
-        return None if answer.positive else answer
 
     def release(self, connection: Connection) -> None:
         """A transaction is over: keep its connection, hand it on, or close it."""
