@@ -23,7 +23,7 @@ def refusal(failed: Sequence[tuple[str, Answer]]) -> Reply:
     """The reply for recipients (address, answer) that were not accepted: 5xx when all of them are refused for good."""
     lasting = all(permanent(answer) for _, answer in failed)
     address, answer = next((one for one in failed if permanent(one[1]) == lasting), failed[0])
-    about_message = answer.heard or answer.stage is Stage.ENVELOPE
+    about_message = answer.heard or answer.stage in (Stage.ENVELOPE, Stage.ROUTE)
     if not about_message or (answer.reply.code >= 500) != lasting or answer.stage in ARRIVING:
         return TROUBLE
     reply = answer.reply

@@ -5,6 +5,7 @@ for all recipients, then `send` or `abort`. Whatever a next hop does, the answer
 """
 
 from flowengine.services.relay.answers import ARRIVING, Answer, Stage
+from flowengine.services.relay.failover import open_first
 from flowengine.services.relay.pool import Pool
 from flowengine.services.relay.settings import Encryption, Envelope, Login, Patience, RelaySettings
 from flowengine.services.relay.transaction import Transaction
@@ -20,4 +21,5 @@ __all__ = [
     "RelaySettings",
     "Stage",
     "Transaction",
+    "open_first",
 ]

@@ -18,6 +18,7 @@ MOST_LINES = 200
 class Stage(StrEnum):
     """How far it had come."""
 
+    ROUTE = "route"
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"

@@ -19,6 +19,10 @@ PLAIN_FOR = 60.0
 """Seconds for which opportunistic TLS is not tried again after a handshake that failed."""
 
 
+SLOW = 1.0
+"""Seconds after which a failure has cost too much to be had again soon."""
+
+
 class Pool:
     """The way to one next hop. Use it within one event loop."""
 
@@ -31,6 +35,8 @@ class Pool:
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._plain_until = 0.0
+        self._rests_until = 0.0
+        self._silent: Answer | None = None
         patience = settings.patience
         shortest = min(patience.connect, patience.greeting, patience.command, patience.data, patience.end)
         self._interval = min(1.0, shortest / 4)
@@ -81,6 +87,11 @@ class Pool:
         """How many there are."""
         return len(self._all)
 
+    @property
+    def resting(self) -> bool:
+        """Whether it failed a short while ago."""
+        return self._loop.time() < self._rests_until
+
     # -- connections ----------------------------------------------------------------------------------------------
 
     async def _acquire(self) -> tuple[Connection | Answer, bool]:
@@ -113,6 +124,29 @@ class Pool:
 
     async def _connect(self) -> Connection | Answer:
         """A new connection, ready for mail; with opportunistic TLS one that failed is tried once more without."""
+        if self._silent is not None and self.resting:
+            return self._silent
+        started = self._loop.time()
+        try:
+            found = await self._reach_safely()
+        except asyncio.CancelledError:
+            if (seconds := self._loop.time() - started) >= SLOW:
+                self._rate(self._unreachable("did not answer in time"), seconds)
+            raise
+        self._rate(found, self._loop.time() - started)
+        return found
+
+    def _rate(self, found: Connection | Answer, seconds: float) -> None:
+        """Remember whether a host can be reached."""
+        self._silent = None
+        if not isinstance(found, Answer):
+            self._rests_until = 0.0
+            return
+        self._rests_until = self._loop.time() + self.settings.rest
+        if seconds >= SLOW or (found.stage is Stage.AUTH and found.reply.code >= 500):
+            self._silent = found
+
+    async def _reach_safely(self) -> Connection | Answer:
         encryption = self.settings.encryption
         if encryption is None or encryption.required:
             return await self._reach(encryption)
