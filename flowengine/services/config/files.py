@@ -1,9 +1,10 @@
 """The files that a configuration names: are they there, and can nobody else read those that hold secrets?"""
 
 import re
+import ssl
 from pathlib import Path
 
-from flowengine.services.config.listeners import Flows, Listener, ListenerTLS
+from flowengine.services.config.listeners import Flows, Listener, TransportTLS
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
@@ -22,8 +23,7 @@ def check_files(config: Config, document: dict[str, object], problems: Problems)
         if key.file is not None:
             _secret_file(("pki", name, "file"), key.file, problems)
     for name, transport in config.transports.items():
-        if transport.tls.authorities is not None:
-            _present(("transports", name, "tls", "authorities"), transport.tls.authorities, problems)
+        _transport_files(("transports", name, "tls"), transport.tls, problems)
     if config.scripts.root is not None and not config.scripts.root.is_dir():
         problems.add(("scripts", "root"), f"no such directory: {config.scripts.root}", id="missing-file")
     if config.path is not None and _others_read(config.path):
@@ -45,16 +45,24 @@ def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> No
         problems.add((*path, "users"), told, id="missing-file", severity="warning")
 
 
-def _certificate(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
-    try:
-        server_context(tls)
-    except UnusableTLS as error:
-        problems.add((*path, "certificate"), str(error), id="bad-certificate")
+def _transport_files(path: KeyPath, tls: TransportTLS, problems: Problems) -> None:
+    if tls.authorities is not None and _present((*path, "authorities"), tls.authorities, problems):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(tls.authorities)
+        except (ssl.SSLError, OSError, ValueError):
+            problems.add((*path, "authorities"), f"no certificates in PEM: {tls.authorities}", id="bad-file")
+    if tls.certificate is None or tls.key is None:
         return
-    days = days_left(tls.certificate)
-    if days is not None and days < SOON:
-        told = f"the certificate ends in {days:.0f} days" if days > 0 else "the certificate has ended"
-        problems.add((*path, "certificate"), told, id="old-certificate", severity="warning")
+    there = _present((*path, "certificate"), tls.certificate, problems)
+    if _secret_file((*path, "key"), tls.key, problems) and there:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(tls.certificate, tls.key, _no_password)
+        except (ssl.SSLError, OSError, ValueError):
+            problems.add((*path, "certificate"), f"no certificate that fits the key: {tls.certificate}", id="bad-file")
+
+
+def _no_password() -> str:
+    return ""  # else OpenSSL asks the terminal
 
 
 def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:
@@ -74,8 +82,10 @@ def _present(path: KeyPath, file: Path, problems: Problems) -> bool:
         return False
 
 
-def _secret_file(path: KeyPath, file: Path, problems: Problems) -> None:
-    if _present(path, file, problems) and _others_read(file):
+def _secret_file(path: KeyPath, file: Path, problems: Problems) -> bool:
+    if not _present(path, file, problems):
+        return False
+    if _others_read(file):
         mode = file.stat().st_mode & 0o777
         problems.add(
             path,
@@ -83,6 +93,7 @@ def _secret_file(path: KeyPath, file: Path, problems: Problems) -> None:
             id="unsafe-mode",
             hint=f"chmod 600 {file}",
         )
+    return True
 
 
 def _secrets_in_open(config: Config, document: dict[str, object], problems: Problems) -> None:

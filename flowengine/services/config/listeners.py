@@ -139,6 +139,12 @@ class TransportTLS:
     authorities: Annotated[
         Path | None, Meta(description="Certificates to trust, PEM; default: the system's.", examples=["tls/ca.pem"])
     ] = None
+    certificate: Annotated[
+        Path | None, Meta(description="Our own certificate, PEM, when the next hop asks.", examples=["tls/client.pem"])
+    ] = None
+    key: Annotated[
+        Path | None, Meta(description="Its private key, PEM; mode 600.", examples=["tls/client-key.pem"])
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +161,15 @@ class SASL:
             extra={"environment": True},
         ),
     ] = field(repr=False)
+    mechanism: Annotated[
+        Literal["plain", "login", "xoauth2"] | None,
+        Meta(
+            description="How; default: plain, else login. xoauth2: the password is an access token.", examples=["login"]
+        ),
+    ] = None
+    allow_plaintext: Annotated[
+        bool, Meta(description="Authenticate without TLS, too; else only to this machine. For trusted networks.")
+    ] = False
 
 
 Seconds = Annotated[float, Meta(ge=0.1, le=3600)]
@@ -180,6 +195,7 @@ class Transport:
         Meta(description="Next hop, or a list tried in order.", examples=["127.0.0.1:26"], extra={"or one": True}),
     ] = ()
     mx: Annotated[bool, Meta(description="Deliver to the mail exchangers of the recipient's domain.")] = False
+    port: Annotated[int, Meta(description="Port of mail exchangers.", ge=1, le=65535)] = 25
     sink: Annotated[
         Path | None, Meta(description="Keep messages as files in this directory.", examples=["var/sink"])
     ] = None
@@ -201,4 +217,16 @@ class Transport:
     connections: Annotated[int, Meta(description="Connections to one next hop at a time.", ge=1, le=10000)] = 20
     messages_per_connection: Annotated[int, Meta(description="Then a connection is closed.", ge=1, le=1000000)] = 1000
     idle: Annotated[float, Meta(description="Seconds an unused connection is kept.", ge=0, le=300)] = 30.0
+    attempts: Annotated[
+        int, Meta(description="Addresses tried for one message, of all the hosts of a next hop.", ge=1, le=100)
+    ] = 10
+    rest: Annotated[
+        float,
+        Meta(
+            description="Seconds for which a host that failed is tried last, and one that kept silent is not asked.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 30.0
+    chunking: Annotated[bool, Meta(description="BDAT in place of DATA where it is offered (RFC 3030).")] = True
     timeouts: Annotated[Timeouts, Meta(description="Seconds to wait, step by step.")] = field(default_factory=Timeouts)

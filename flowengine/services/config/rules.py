@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from flowengine.mail.names import to_ascii
+from flowengine.services.config.listeners import Transport
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems, listed, nearest
@@ -40,9 +41,7 @@ def _transports(config: Config, problems: Problems) -> None:
             problems.add(path, f"exactly one of host, mx = true and sink says where mail goes; {told}", at="table")
         if one.protocol == "lmtp" and one.mx:
             problems.add((*path, "protocol"), "LMTP is not spoken to mail exchangers (RFC 2033 §5)")
-        if one.sasl is not None and one.tls.mode in ("off", "may") and not all(hop.loopback for hop in one.host):
-            told = "the password may travel in clear text; set tls.mode to require or verify"
-            problems.add((*path, "sasl"), told, id="unsafe-password", severity="warning")
+        _transport_safety(path, one, problems)
     for listener, one_listener in config.listeners.items():
         wanted: list[tuple[KeyPath, str | None]] = [(("listeners", listener, "transport"), one_listener.transport)]
         for index, route in enumerate(one_listener.routes):
@@ -50,6 +49,26 @@ def _transports(config: Config, problems: Problems) -> None:
         for at, transport in wanted:
             if transport is not None:
                 _reference(at, transport, config.transports, problems)
+
+
+def _transport_safety(path: KeyPath, one: Transport, problems: Problems) -> None:
+    near = bool(one.host) and all(hop.loopback for hop in one.host)
+    if one.tls.implicit and one.tls.mode == "off":
+        problems.add((*path, "tls"), "implicit TLS and no TLS (mode = off) do not go together")
+    if one.tls.mode == "verify" and any(hop.path for hop in one.host):
+        problems.add((*path, "tls"), "a Unix socket has no name that a certificate could be for")
+    if (one.tls.certificate is None) != (one.tls.key is None):
+        problems.add((*path, "tls"), "certificate and key stand together")
+    if one.sasl is None:
+        return
+    if one.mx:
+        problems.add((*path, "sasl"), "the password would go to whatever DNS names; it needs a host")
+    elif one.sasl.allow_plaintext and not near and one.tls.mode in ("off", "may"):
+        told = "the password may travel in clear text; set tls.mode to require or verify"
+        problems.add((*path, "sasl"), told, id="unsafe-password", severity="warning")
+    elif one.tls.mode == "off" and not near:
+        told = "the password never travels without TLS; set tls.mode to require or verify, or sasl.allow_plaintext"
+        problems.add((*path, "sasl"), told)
 
 
 def _phases(config: Config, problems: Problems) -> None:

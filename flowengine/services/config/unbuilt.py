@@ -5,7 +5,8 @@ A key that is read and then ignored would be an empty promise.
 
 from collections.abc import Iterator
 
-from flowengine.services.config.listeners import Listener, Transport
+from flowengine.services.config.limits import Limits
+from flowengine.services.config.listeners import Listener
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
@@ -21,9 +22,6 @@ def check_unbuilt(config: Config, problems: Problems) -> None:
     for name, listener in config.listeners.items():
         for key, why in _of_listener(listener):
             _note(problems, ("listeners", name, key), why)
-    for name, transport in config.transports.items():
-        for key, why in _of_transport(transport):
-            _note(problems, ("transports", name, key), why)
 
 
 def _note(problems: Problems, path: KeyPath, why: str) -> None:
@@ -38,8 +36,3 @@ def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
     flows = {*listener.flows, *(phase for route in listener.routes for phase in route.flows)}
     if later := sorted(flows & set(LATER_PHASES)):
         yield "flows", f"the phase {' and '.join(later)}"
-
-
-def _of_transport(transport: Transport) -> Iterator[tuple[str, str]]:
-    if transport.mx:
-        yield "mx", "delivery to mail exchangers"

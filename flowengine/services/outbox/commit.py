@@ -18,6 +18,7 @@ from flowengine.runtime.sealing import Sealer
 from flowengine.runtime.services import Level
 from flowengine.runtime.visit import Connection
 from flowengine.services.outbox import told
+from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
 from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed, Stored
 from flowengine.services.outbox.remembered import Fate, digest
 from flowengine.services.received import received
@@ -74,18 +75,24 @@ class Commit:
         now = services.clock.now()
         sealer = Sealer(now)
         trace = received(self._connection, transaction, self._outbox.hostname, now)
+        dsn = {
+            one.address.address: passed_on(one.parameters, RCPT_DSN) for one in transaction.recipients if one.parameters
+        }
         found: dict[object, Parcel] = {}
         copies: Counter[tuple[str, str]] = Counter()
         for kept in self._outcome.kept:
             place = self._place(kept)
-            recipient = Recipient(kept.recipient, copies[place, kept.recipient])
+            recipient = Recipient(kept.recipient, copies[place, kept.recipient], dsn.get(kept.recipient, ""))
             copies[place, kept.recipient] += 1
             if self._digest is not None and self._fate(place, kept.sender, recipient) in self._outbox.remembered:
                 self._count("remembered", place)
                 continue
             message = await sealer.seal(kept)
             # a directory keeps what is said of each recipient, a next hop hears only addresses
-            apart = None if self._outbox.ways.pools(place) else (kept.reason, *sorted(kept.metadata.items()))
+            if self._outbox.ways.relays(place):
+                apart: object = self._outbox.ways.domain(place, kept.recipient)
+            else:
+                apart = (kept.reason, *sorted(kept.metadata.items()))
             key = (place, id(message), kept.sender, apart)
             if key not in found:
                 found[key] = self._parcel(place, kept, message, trace)
@@ -100,27 +107,30 @@ class Commit:
             self._log("error", "there is no queue yet for a delayed delivery", recipient=kept.recipient)
             raise CalledOff(NO_QUEUE)
         place = kept.transportid or ""
-        if not self._outbox.ways.pools(place) and self._outbox.ways.sink(place) is None:
+        if not self._outbox.ways.relays(place) and self._outbox.ways.sink(place) is None:
             self._log("error", "no transport", recipient=kept.recipient, transport=place or None)
             raise CalledOff(NO_WAY)
         return place
 
     def _parcel(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
         chunks: list[Buffer] = [trace, *message.chunks()]
-        pools = self._outbox.ways.pools(place)
-        if pools:
-            declared = "SMTPUTF8" in self._outcome.transaction.parameters
+        ways = self._outbox.ways
+        if ways.relays(place):
+            parameters = self._outcome.transaction.parameters
+            secure = "REQUIRETLS" in parameters
             return Relayed(
                 place,
                 kept.sender,
                 chunks,
-                pools=pools,
+                find=partial(ways.hosts, place, ways.domain(place, kept.recipient), secure=secure),
                 eight_bit=not all(map(_ascii, chunks)),
-                utf8_header=declared and not message.header_block().isascii(),
+                utf8_header="SMTPUTF8" in parameters and not message.header_block().isascii(),
+                tls_required=secure,
+                dsn=passed_on(parameters, MAIL_DSN) if parameters else "",
             )
         about = self._about(kept)
         parcel = Stored(place, kept.sender, chunks, failed=partial(self._disk_failed, place))
-        sink = self._outbox.ways.sink(place)
+        sink = ways.sink(place)
         if isinstance(kept, Quarantine):  # kept as the flow left it: what is on top is put there when it leaves
             keep = self._outbox.quarantines.keep
             parcel.store = partial(keep, kept.id, kept.sender, message.chunks(), about)

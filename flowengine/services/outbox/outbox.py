@@ -28,7 +28,7 @@ class Outbox:
         self.hostname: str = config.hostname
         self.time = config.limits.transaction_time
         """Seconds from the dot to the reply."""
-        self.ways = Ways(config)
+        self.ways = Ways(config, services)
         self.quarantines = Quarantines({name: store.path for name, store in config.quarantine.items()})
         self.remembered = Remembered(services.clock.monotonic)
         self._under_way: set[asyncio.Task[None]] = set()

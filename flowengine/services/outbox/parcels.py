@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from flowengine.runtime.actions import Reply
-from flowengine.services.relay import Answer, Envelope, Pool, Stage, Transaction
+from flowengine.services.outbox.exchangers import NoWay
+from flowengine.services.relay import Answer, Envelope, Pool, Stage, Transaction, open_first
 from flowengine.services.relay.stuffing import Buffer
 
 YES = Answer(Reply(250, "2.0.0", "OK"), Stage.RCPT)
@@ -18,10 +19,14 @@ NO_DISK = Answer(Reply(451, "4.3.0", "Cannot be kept now, try again later"), Sta
 
 @dataclass(slots=True)
 class Recipient:
-    """For whom. copy: counts from 0 when a recipient gets several contents by the same way."""
+    """For whom. copy: counts from 0 when a recipient gets several contents by the same way.
+
+    dsn: parameters of RCPT for reports of delivery, each with a space in front (RFC 3461).
+    """
 
     address: str
     copy: int = 0
+    dsn: str = ""
 
 
 @dataclass(slots=True)
@@ -54,37 +59,53 @@ class Parcel(ABC):
 
 @dataclass(slots=True)
 class Relayed(Parcel):
-    """For a next hop: several hosts are tried in order until one talks to us."""
+    """For a next hop: its hosts are tried in order until one talks to us.
 
-    pools: Sequence[Pool] = ()
+    find: its hosts, raises NoWay. The rest is what `Envelope` says.
+    """
+
+    find: Callable[[], Awaitable[Sequence[Pool]]] | None = None
     eight_bit: bool = False
     utf8_header: bool = False
-    _transaction: Transaction | None = None
+    tls_required: bool = False
+    dsn: str = ""
+    transaction: Transaction | None = None
+    """What the next hop said to the envelope, once it was asked."""
 
     async def prepare(self, *, alone: bool) -> None:
         """MAIL and RCPT."""
-        envelope = Envelope(
+        try:
+            pools = await self.find() if self.find is not None else ()
+        except NoWay as error:
+            self.answers = [error.answer()] * len(self.recipients)
+            return
+        self.transaction = await open_first(pools, self._envelope(), eager=alone)
+        self.answers = self.transaction.answers
+
+    def _envelope(self) -> Envelope:
+        each = tuple(recipient.dsn for recipient in self.recipients)
+        return Envelope(
             self.sender,
             tuple(recipient.address for recipient in self.recipients),
             sum(map(len, self.chunks)),
             self.eight_bit,
             self.utf8_header,
+            self.tls_required,
+            self.dsn,
+            each if any(each) else (),
         )
-        for pool in self.pools:
-            self._transaction = await pool.open(envelope, eager=alone)
-            self.answers = self._transaction.answers
-            if not self._transaction.elsewhere:
-                break
 
     async def send(self) -> None:
-        """DATA."""
-        if self._transaction is not None:
-            self.answers = await self._transaction.send(self.chunks)
+        """The content, for the recipients that were accepted; who was not asked beforehand is asked now."""
+        if not self.answers:
+            await self.prepare(alone=True)
+        if self.transaction is not None:
+            self.answers = await self.transaction.send(self.chunks)
 
     async def abort(self) -> None:
         """RSET, or whatever it takes."""
-        if self._transaction is not None:
-            await self._transaction.abort()
+        if self.transaction is not None:
+            await self.transaction.abort()
 
 
 @dataclass(slots=True)

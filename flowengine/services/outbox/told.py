@@ -7,25 +7,24 @@ What a next hop says about the message or a recipient is passed on. Trouble betw
 from collections.abc import Sequence
 
 from flowengine.runtime.actions import Reply
-from flowengine.services.relay import Answer, Stage
+from flowengine.services.relay import ARRIVING, Answer, Stage
 
 TROUBLE = Reply(451, "4.4.0", "Cannot be delivered now, try again later")
-_NOT_ABOUT_THE_MESSAGE = (Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.TLS, Stage.AUTH)
 
 
 def permanent(answer: Answer) -> bool:
     """Whether this is the next hop's last word about the message, and not about how we speak to it."""
     code = answer.reply.code
     spoken_badly = code < 510 or 530 <= code <= 539 or code == 555
-    return code >= 500 and answer.stage not in _NOT_ABOUT_THE_MESSAGE and not spoken_badly
+    return code >= 500 and answer.stage not in ARRIVING and not spoken_badly
 
 
 def refusal(failed: Sequence[tuple[str, Answer]]) -> Reply:
     """The reply for recipients (address, answer) that were not accepted: 5xx when all of them are refused for good."""
     lasting = all(permanent(answer) for _, answer in failed)
     address, answer = next((one for one in failed if permanent(one[1]) == lasting), failed[0])
-    about_message = answer.heard or answer.stage is Stage.ENVELOPE
-    if not about_message or (answer.reply.code >= 500) != lasting or answer.stage in _NOT_ABOUT_THE_MESSAGE:
+    about_message = answer.heard or answer.stage in (Stage.ENVELOPE, Stage.ROUTE)
+    if not about_message or (answer.reply.code >= 500) != lasting or answer.stage in ARRIVING:
         return TROUBLE
     reply = answer.reply
     text = f"<{address}>: {reply.text}" if len(failed) > 1 else reply.text

@@ -1,53 +1,103 @@
 """The transports of the configuration as ways out: the next hops of each with their connections, or a directory."""
 
-from ssl import SSLContext
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from flowengine.services.relay import Login, Patience, Pool, RelaySettings
+from flowengine.runtime.services import Services
+from flowengine.services.network import NetworkGuard
+from flowengine.services.outbox import safety
+from flowengine.services.outbox.exchangers import Exchangers, Ours
+from flowengine.services.relay import Patience, Pool, RelaySettings
 from flowengine.services.sink import Sink
 from flowengine.services.tls import next_hop_context
 
 if TYPE_CHECKING:
-    from flowengine.services.config import Config, NextHop, Transport, TransportTLS
+    from flowengine.services.config import Config, Transport
+
+MOST_POOLS = 2000
+"""Hosts that are remembered; beyond, those without a connection are forgotten."""
 
 
 class Ways:
     """Every transport by name. Connections belong to the event loop in which the first message goes out."""
 
-    def __init__(self, config: "Config") -> None:
+    def __init__(self, config: "Config", services: Services) -> None:
         self._hostname = config.hostname
         self._transports = config.transports
-        self._pools: dict[str, list[Pool]] = {}
-        self._contexts: dict[TransportTLS, SSLContext] = {}
+        self._fixed: dict[tuple[str, bool], list[Pool]] = {}
+        self._pools: dict[tuple[str, str, str, bool], Pool] = {}
         self._sinks = {name: Sink(one.sink) for name, one in config.transports.items() if one.sink is not None}
+        guard = NetworkGuard(config.network.allow)
+        ours = _ours(config)
+        self._exchangers = {
+            name: Exchangers(services.dns, services.random, guard, ours, _families(one))
+            for name, one in config.transports.items()
+            if one.mx
+        }
 
     def sink(self, transport: str) -> Sink | None:
         """The directory of a transport that sends nothing."""
         return self._sinks.get(transport)
 
-    def pools(self, transport: str) -> list[Pool]:
-        """The next hops of a transport, in order; none for one that there is not."""
-        pools = self._pools.get(transport)
-        if pools is None:
-            found = self._transports.get(transport)
-            hops = found.host if found is not None else ()
-            pools = [Pool(self._settings(found, hop)) for hop in hops if found is not None]
-            self._pools[transport] = pools
+    def relays(self, transport: str) -> bool:
+        """Whether there is such a transport and it leads to a next hop."""
+        found = self._transports.get(transport)
+        return found is not None and bool(found.host or found.mx)
+
+    def domain(self, transport: str, recipient: str) -> str:
+        """What decides about the next hop of a recipient: recipients for whom it is the same go together."""
+        return recipient.rpartition("@")[2].lower() if transport in self._exchangers else ""
+
+    async def hosts(self, transport: str, domain: str, *, secure: bool = False) -> Sequence[Pool]:
+        """The hosts of a next hop in the order in which they are tried, at least one.
+
+        transport: one that `relays`. domain: as `domain` says. secure: only with TLS and a good certificate, whatever
+        the transport says (REQUIRETLS). Raises NoWay.
+        """
+        exchangers = self._exchangers.get(transport)
+        if exchangers is None:
+            return self._fixed.get((transport, secure)) or self._fix(transport, secure)
+        one = self._transports[transport]
+        targets = (await exchangers.find(domain))[: one.attempts]
+        return [self._exchanger(transport, *target, secure) for target in targets]
+
+    def _fix(self, transport: str, secure: bool) -> list[Pool]:
+        one = self._transports[transport]
+        make = partial(self._settings, one, secure=secure)
+        pools = [Pool(make(hop.host, hop.port, path=str(hop.path or ""))) for hop in one.host[: one.attempts]]
+        self._fixed[transport, secure] = pools
         return pools
 
-    def _settings(self, transport: "Transport", hop: "NextHop") -> RelaySettings:
-        times, tls = transport.timeouts, transport.tls
-        same_family = [ip for ip in transport.source if hop.ip is None or ip.version == hop.ip.version]
+    def _exchanger(self, transport: str, name: str, address: str, secure: bool) -> Pool:
+        key = (transport, name, address, secure)
+        pool = self._pools.get(key)
+        if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._pools = {key: pool for key, pool in self._pools.items() if pool.connections or pool.resting}
+            one = self._transports[transport]
+            pool = self._pools[key] = Pool(self._settings(one, address, one.port, name=name, secure=secure))
+        return pool
+
+    def _settings(
+        self, transport: "Transport", host: str, port: int, *, path: str = "", name: str = "", secure: bool = False
+    ) -> RelaySettings:
+        times = transport.timeouts
+        sources = [ip for ip in transport.source if path or _may_reach(ip.version, host)]
         return RelaySettings(
-            host=hop.host,
-            port=hop.port,
-            path=str(hop.path or ""),
+            host=host,
+            port=port,
+            path=path,
             protocol=transport.protocol,
             helo=transport.helo or self._hostname,
-            source=str(same_family[0]) if same_family else "",
+            sources=tuple(map(str, sources)),
             connections=transport.connections,
             messages_per_connection=transport.messages_per_connection,
             idle=transport.idle,
+            rest=transport.rest,
+            chunking=transport.chunking,
+            encryption=safety.encryption(transport.tls, name or host, verified=secure),
+            login=safety.login(transport.sasl),
             patience=Patience(times.connect, times.greeting, times.command, times.data, times.end),
             tls="require" if tls.implicit and tls.mode == "may" else tls.mode,
             implicit=tls.implicit and tls.mode != "off",
@@ -68,7 +118,30 @@ class Ways:
 
     async def close(self) -> None:
         """Close all connections."""
-        for pools in self._pools.values():
-            for pool in pools:
-                await pool.close()
+        pools = [pool for fixed in self._fixed.values() for pool in fixed]
+        for pool in (*pools, *self._pools.values()):
+            await pool.close()
+        self._fixed.clear()
         self._pools.clear()
+
+
+def _families(transport: "Transport") -> frozenset[int]:
+    return frozenset(ip.version for ip in transport.source) or frozenset({4, 6})
+
+
+def _may_reach(version: int, host: str) -> bool:
+    """Whether a source address of this version fits a host; a name may have addresses of both."""
+    if ":" in host:
+        return version == 6
+    return version == 4 or not host.replace(".", "").isdigit()
+
+
+def _ours(config: "Config") -> Ours:
+    """What other hosts know us by."""
+    listeners = config.listeners.values()
+    names = {config.hostname, *(one.hostname for one in listeners), *(one.helo for one in config.transports.values())}
+    addresses = {one.address.ip for one in listeners}
+    return Ours(
+        frozenset(name.lower() for name in names if name),
+        frozenset(str(ip) for ip in addresses if ip is not None and not ip.is_unspecified),
+    )

@@ -4,9 +4,22 @@ A transaction has two steps, so that several next hops can agree before any of t
 for all recipients, then `send` or `abort`. Whatever a next hop does, the answer is a value.
 """
 
-from flowengine.services.relay.answers import Answer, Stage
+from flowengine.services.relay.answers import ARRIVING, Answer, Stage
+from flowengine.services.relay.failover import open_first
 from flowengine.services.relay.pool import Pool
-from flowengine.services.relay.settings import Envelope, Login, Patience, RelaySettings
+from flowengine.services.relay.settings import Encryption, Envelope, Login, Patience, RelaySettings
 from flowengine.services.relay.transaction import Transaction
 
-__all__ = ["Answer", "Envelope", "Login", "Patience", "Pool", "RelaySettings", "Stage", "Transaction"]
+__all__ = [
+    "ARRIVING",
+    "Answer",
+    "Encryption",
+    "Envelope",
+    "Login",
+    "Patience",
+    "Pool",
+    "RelaySettings",
+    "Stage",
+    "Transaction",
+    "open_first",
+]

@@ -18,6 +18,7 @@ MOST_LINES = 200
 class Stage(StrEnum):
     """How far it had come."""
 
+    ROUTE = "route"
     CONNECT = "connect"
     GREETING = "greeting"
     EHLO = "ehlo"
@@ -30,6 +31,10 @@ class Stage(StrEnum):
     CONTENT = "content"
     END = "end"
     RESET = "reset"
+
+
+ARRIVING = frozenset({Stage.CONNECT, Stage.GREETING, Stage.EHLO, Stage.TLS, Stage.AUTH})
+"""Before a word was said about a message: whatever goes wrong here is between the next hop and us."""
 
 
 class Answer(NamedTuple):
@@ -71,9 +76,9 @@ class ReplyReader:
         self._lines: list[bytes] = []
 
     @property
-    def empty(self) -> bool:
-        """Whether everything that came was a whole reply."""
-        return not self._buffer and not self._lines
+    def within(self) -> bool:
+        """Whether a reply has begun and not ended."""
+        return bool(self._buffer or self._lines)
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that these bytes complete."""

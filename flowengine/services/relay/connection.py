@@ -5,13 +5,14 @@ away, they are ours. A reply that nobody asked for ends the connection: from the
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
-from ssl import SSLContext
+from ipaddress import ip_address
 from typing import cast
 
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import Answer, ReplyReader, Stage
-from flowengine.services.relay.settings import RelaySettings
+from flowengine.services.relay.settings import Encryption, RelaySettings
 from flowengine.services.relay.stuffing import Buffer
 
 AT_ONCE = 1 << 20
@@ -38,7 +39,10 @@ class Connection(asyncio.Protocol):
         self._leaving = False
         self.extensions: dict[str, str] = {}
         """What EHLO offered: keyword in upper case → parameters."""
-        self.encrypted = settings.implicit
+        self.tls = ""
+        """Version and cipher once the connection is encrypted."""
+        self.verified = False
+        """Whether the certificate was that of the host, by an authority we trust."""
         self.messages = 0
         self.idle_since = 0.0
 
@@ -46,8 +50,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """There it is."""
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
-        transport.set_write_buffer_limits(high=2 * BLOCK)
+        self._take(transport)
 
     def data_received(self, data: bytes) -> None:
         """Replies."""
@@ -67,6 +70,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """It is gone."""
+        if self._transport is None:
+            return  # that was known already
         self._transport = None
         self._fail(Reply(451, "4.4.2", f"{self._settings} closed the connection"))
         self._gone(self)
@@ -112,6 +117,67 @@ class Connection(asyncio.Protocol):
         """Close at once: the only way out of a message under way."""
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def private(self) -> bool:
+        """Whether nobody between us and the next hop can listen: TLS, or the same machine."""
+        if self.tls or self._settings.path:
+            return True
+        peer = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return peer is not None and ip_address(peer[0].partition("%")[0]).is_loopback
+
+    async def encrypt(self, encryption: Encryption) -> Answer | None:
+        """Speak TLS from here on. What went wrong, or None."""
+        transport = self._transport
+        if transport is None or self._failure is not None:
+            return self.broken(Stage.TLS)
+        if not self._silent():
+            return self.broken(Stage.TLS)
+        patience = self._settings.patience.command
+        try:
+            async with asyncio.timeout(patience + FAREWELL):  # the handshake keeps its own time, and says more
+                encrypted = await self._loop.start_tls(
+                    transport,
+                    self,
+                    encryption.context,
+                    server_hostname=encryption.name or None,
+                    ssl_handshake_timeout=patience,
+                    ssl_shutdown_timeout=FAREWELL,
+                )
+        except (OSError, ValueError, TimeoutError) as error:
+            told = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
+            return self._no_tls(transport, told or "the connection broke")
+        except asyncio.CancelledError:
+            self._no_tls(transport, "given up")
+            raise
+        if encrypted is None:
+            return self._no_tls(transport, "the connection broke")
+        self._take(encrypted)
+        if not self._silent():
+            return self.broken(Stage.TLS)
+        channel = cast(ssl.SSLObject, encrypted.get_extra_info("ssl_object"))
+        self.tls = f"{channel.version()} {(channel.cipher() or ('',))[0]}"
+        self.verified = encryption.verified
+        return None
+
+    def _take(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one only by its methods
+        self._transport.set_write_buffer_limits(high=2 * BLOCK)
+
+    def _silent(self) -> bool:
+        """Whether nothing has come that nobody asked for. It would be taken for something said under TLS."""
+        if self._replies or self._reader.within:
+            self._fail(Reply(451, "4.7.0", f"{self._settings} said something before TLS that belongs behind it"))
+        return self._failure is None
+
+    def _no_tls(self, transport: asyncio.BaseTransport, why: str) -> Answer:
+        """The handshake failed: the loop tells nobody that this connection is over."""
+        self._fail(Reply(451, "4.7.5", f"no TLS with {self._settings}: {why}"))
+        cast(asyncio.Transport, transport).abort()
+        if self._transport is not None:
+            self._transport = None
+            self._gone(self)
+        return self.broken(Stage.TLS)
 
     # -- steps ----------------------------------------------------------------------------------------------------
 

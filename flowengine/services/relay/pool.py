@@ -10,9 +10,17 @@ from collections import deque
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import Answer, Stage
 from flowengine.services.relay.connection import Connection
-from flowengine.services.relay.settings import Envelope, RelaySettings
+from flowengine.services.relay.dialing import dial
+from flowengine.services.relay.opening import introduce
+from flowengine.services.relay.settings import Encryption, Envelope, RelaySettings
 from flowengine.services.relay.transaction import Transaction, ask, unasked
-from flowengine.services.relay.welcome import Welcome
+
+PLAIN_FOR = 60.0
+"""Seconds for which opportunistic TLS is not tried again after a handshake that failed."""
+
+
+SLOW = 1.0
+"""Seconds after which a failure has cost too much to be had again soon."""
 
 
 class Pool:
@@ -26,6 +34,9 @@ class Pool:
         self._opening = 0
         self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._plain_until = 0.0
+        self._rests_until = 0.0
+        self._silent: Answer | None = None
         patience = settings.patience
         shortest = min(patience.connect, patience.greeting, patience.command, patience.data, patience.end)
         self._interval = min(1.0, shortest / 4)
@@ -76,6 +87,11 @@ class Pool:
         """How many there are."""
         return len(self._all)
 
+    @property
+    def resting(self) -> bool:
+        """Whether it failed a short while ago."""
+        return self._loop.time() < self._rests_until
+
     # -- connections ----------------------------------------------------------------------------------------------
 
     async def _acquire(self) -> tuple[Connection | Answer, bool]:
@@ -107,14 +123,42 @@ class Pool:
             self._place_free()
 
     async def _connect(self) -> Connection | Answer:
-        """A fresh connection, ready for an envelope, or why there is none."""
-        found, again = await self._meet(plain=False)
-        if again:
-            found, _ = await self._meet(plain=True)
+        """A new connection, ready for mail; with opportunistic TLS one that failed is tried once more without."""
+        if self._silent is not None and self.resting:
+            return self._silent
+        started = self._loop.time()
+        try:
+            found = await self._reach_safely()
+        except asyncio.CancelledError:
+            if (seconds := self._loop.time() - started) >= SLOW:
+                self._rate(self._unreachable("did not answer in time"), seconds)
+            raise
+        self._rate(found, self._loop.time() - started)
         return found
 
-    async def _meet(self, *, plain: bool) -> tuple[Connection | Answer, bool]:
-        """Connect and be welcomed; and whether it may go better in clear text."""
+    def _rate(self, found: Connection | Answer, seconds: float) -> None:
+        """Remember whether a host can be reached."""
+        self._silent = None
+        if not isinstance(found, Answer):
+            self._rests_until = 0.0
+            return
+        self._rests_until = self._loop.time() + self.settings.rest
+        if seconds >= SLOW or (found.stage is Stage.AUTH and found.reply.code >= 500):
+            self._silent = found
+
+    async def _reach_safely(self) -> Connection | Answer:
+        encryption = self.settings.encryption
+        if encryption is None or encryption.required:
+            return await self._reach(encryption)
+        if self._loop.time() < self._plain_until:
+            return await self._reach(None)
+        found = await self._reach(encryption)
+        if isinstance(found, Answer) and found.stage is Stage.TLS:
+            self._plain_until = self._loop.time() + PLAIN_FOR
+            return await self._reach(None)
+        return found
+
+    async def _reach(self, encryption: Encryption | None) -> Connection | Answer:
         self._opening += 1
         try:
             async with asyncio.timeout(self.settings.patience.connect):
@@ -126,32 +170,14 @@ class Pool:
         finally:
             self._opening -= 1
             self._place_free()
-        welcome = Welcome(self.settings, connection, plain=plain)
-        failure = await welcome.pass_()
+        failure = await introduce(connection, self.settings, encryption)
         if failure is None:
             return connection, False
         connection.quit()
         return failure, welcome.handshake_failed and self.settings.tls == "may"
 
     async def _dial(self) -> Connection:
-        settings = self.settings
-
-        def made() -> Connection:
-            return Connection(settings, self._gone)
-
-        if settings.path:
-            _, connection = await self._loop.create_unix_connection(made, settings.path)
-        else:
-            local = (settings.source, 0) if settings.source else None
-            implicit = settings.context if settings.implicit else None
-            _, connection = await self._loop.create_connection(
-                made,
-                settings.host,
-                settings.port,
-                local_addr=local,
-                ssl=implicit,
-                server_hostname=settings.host if implicit else None,
-            )
+        connection = await dial(self.settings, lambda: Connection(self.settings, self._gone))
         self._all.add(connection)
         if self._timer is None:
             self._timer = self._loop.call_later(self._interval, self._look)

@@ -1,7 +1,6 @@
-"""What a relay needs to know: where to, how patiently, and what about the message."""
+"""What a relay needs to know: where to, how patiently, how safely, and what about the message."""
 
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from ssl import SSLContext
 from typing import Literal
 
@@ -18,21 +17,38 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """TLS towards a next hop.
+
+    name: the host that is meant, for SNI and for the certificate; "" for a Unix socket. required: nothing is sent
+    without TLS. implicit: from the first byte in place of STARTTLS. verified: the context checks the certificate.
+    """
+
+    context: SSLContext
+    name: str = ""
+    required: bool = False
+    implicit: bool = False
+    verified: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
-    """Who we are at a next hop."""
+    """How we authenticate. mechanisms: in order of preference. in_clear: also without TLS, over a network."""
 
     username: str
     password: str = field(repr=False)
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    in_clear: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
     """One next hop. path: a Unix socket in place of host and port.
 
-    helo: our name. source: the local address to connect from, "" for any. connections: at a time.
-    messages_per_connection: then it is closed. idle: seconds an unused one is kept. patience: seconds, step by step.
-    tls: `may` takes what it gets, `require` and `verify` send nothing in clear text. implicit: from the first byte in
-    place of STARTTLS. context: how; without one there is no TLS. login: told under TLS, or to this machine only.
+    helo: our name. sources: local addresses to connect from, at most one a family; with any, other families are not
+    used. connections: at a time. messages_per_connection: then it is closed. idle: seconds an unused one is kept.
+    rest: seconds for which a host that failed is tried last, and one that kept silent is not asked. chunking: BDAT in
+    place of DATA where it is offered. patience: seconds, step by step.
     """
 
     host: str = ""
@@ -40,10 +56,14 @@ class RelaySettings:
     path: str = ""
     protocol: Literal["smtp", "lmtp"] = "smtp"
     helo: str = "localhost"
-    source: str = ""
+    sources: tuple[str, ...] = ()
     connections: int = 20
     messages_per_connection: int = 1000
     idle: float = 30.0
+    rest: float = 30.0
+    chunking: bool = True
+    encryption: Encryption | None = None
+    login: Login | None = None
     patience: Patience = field(default_factory=Patience)
     tls: Literal["off", "may", "require", "verify"] = "off"
     implicit: bool = False
@@ -71,7 +91,9 @@ class Envelope:
     """For whom a message is, and what of it a next hop must know beforehand.
 
     sender: "" for the null sender. size: octets. eight_bit: some are not ASCII. utf8_header: SMTPUTF8 was asked for,
-    and the header has what only SMTPUTF8 allows (RFC 6531 §3.6).
+    and the header has what only SMTPUTF8 allows (RFC 6531 §3.6). tls_required: REQUIRETLS was asked for (RFC 8689).
+    dsn: parameters of MAIL for reports of delivery, each with a space in front (RFC 3461); recipient_dsn: those of each
+    RCPT, none at all or one for each recipient. They are left out where the next hop does not offer DSN.
     """
 
     sender: str
@@ -79,3 +101,6 @@ class Envelope:
     size: int = 0
     eight_bit: bool = False
     utf8_header: bool = False
+    tls_required: bool = False
+    dsn: str = ""
+    recipient_dsn: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from flowengine.mail.addresses import parse_path
 from flowengine.mail.errors import MailError
 from flowengine.mail.names import to_ascii
 from flowengine.runtime.actions import Reply
-from flowengine.services.relay.answers import Answer, Stage
+from flowengine.services.relay.answers import ARRIVING, Answer, Stage
 from flowengine.services.relay.connection import Connection
 from flowengine.services.relay.settings import Envelope
 from flowengine.services.relay.stuffing import Buffer, stuffed
@@ -44,8 +44,7 @@ class Transaction:
     @property
     def elsewhere(self) -> bool:
         """Whether another host of the same destination may do better: this one was never reached, or not talking."""
-        early = (Stage.CONNECT, Stage.GREETING, Stage.EHLO)
-        return self._connection is None and all(answer.stage in early for answer in self.answers)
+        return self._connection is None and all(answer.stage in ARRIVING for answer in self.answers)
 
     @property
     def broken_at_once(self) -> bool:
