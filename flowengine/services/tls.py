@@ -1,4 +1,4 @@
-"""TLS as the configuration asks for it: contexts for our listeners and for next hops."""
+"""What our listeners show their clients: certificates and keys, checked before anything runs."""
 
 import ssl
 from datetime import UTC, datetime
@@ -39,24 +39,6 @@ def server_context(tls: "ListenerTLS") -> ssl.SSLContext:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted; a server has nobody to ask for its password")
-
-
-def next_hop_context(*, verify: bool, minimum: str = "1.2", authorities: Path | None = None) -> ssl.SSLContext:
-    """What we ask of a next hop. verify: a certificate that names the host, of these authorities or the system's.
-
-    Raises OSError and ssl.SSLError for authorities that cannot be read.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = _VERSIONS[minimum]
-    context.options |= ssl.OP_NO_COMPRESSION
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif authorities is not None:
-        context.load_verify_locations(authorities)
-    else:
-        context.load_default_certs()
-    return context
 
 
 def days_left(certificate: Path, now: datetime | None = None) -> float | None:

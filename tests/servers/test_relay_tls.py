@@ -6,8 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from flowengine.services.config import TransportTLS
+from flowengine.services.outbox.safety import _context, encryption
 from flowengine.services.relay import Envelope, Login, Pool, RelaySettings, Stage
-from flowengine.services.tls import next_hop_context
+from flowengine.services.relay.connection import Connection
+from flowengine.services.tls import server_context
 from tests.servers.test_smtp_server import OPTIONS, serving
 from tests.servers.test_smtp_tls import certificate, options_of, play  # noqa: F401  # a fixture
 from tests.services.next_hop import QUICK, NextHop, listening
@@ -17,13 +20,16 @@ MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 
 
 @asynccontextmanager
-async def pool(port, tmp_path, tls="may", **changed):
-    context = next_hop_context(verify=tls == "verify", authorities=tmp_path / "cert.pem")
-    settings = RelaySettings(**{
-        "host": "127.0.0.1", "port": port, "helo": "out.example.net", "patience": replace(QUICK, command=5, end=5),
-        "tls": tls, "context": context, **changed,
-    })  # fmt: skip
-    one = Pool(settings)
+async def pool(port, tmp_path, tls="may", name="127.0.0.1", implicit=False, **changed):
+    asked = TransportTLS(mode=tls, implicit=implicit, authorities=tmp_path / "cert.pem")
+    _context.cache_clear()  # the next test has another certificate under the same name
+    settings = {
+        "host": "127.0.0.1",
+        "port": port,
+        "helo": "out.example.net",
+        "patience": replace(QUICK, command=5, end=5),
+    }
+    one = Pool(RelaySettings(**{**settings, "encryption": encryption(asked, name), **changed}))
     try:
         yield one
     finally:
@@ -78,10 +84,8 @@ def test_a_certificate_must_name_the_host_and_come_from_somebody_we_trust(tmp_pa
 def test_verify_succeeds_with_the_right_name(tmp_path, play):  # noqa: F811
     async def main():
         tls = certificate(tmp_path, "localhost")
-        from flowengine.services.tls import server_context
-
         house = serving(replace(OPTIONS, tls=server_context(tls)))
-        async with house as house, pool(house.port, tmp_path, "verify", host="localhost") as one:
+        async with house as house, pool(house.port, tmp_path, "verify", name="localhost") as one:
             (answer,) = await deliver(one)
             assert answer.positive, answer
 
@@ -133,7 +137,7 @@ def test_we_say_who_we_are_under_tls(tmp_path, play, mechanism):  # noqa: F811
 
 def test_a_password_is_never_said_in_clear_text_to_another_machine(tmp_path, play, monkeypatch):  # noqa: F811
     certificate(tmp_path)
-    monkeypatch.setattr(RelaySettings, "local", False)
+    monkeypatch.setattr(Connection, "private", False)
 
     async def main():
         hop = NextHop(extensions=("AUTH PLAIN LOGIN",))

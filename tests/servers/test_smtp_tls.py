@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from flowengine.servers.smtp import Options
 from flowengine.servers.smtp.listener import loop_factory
 from flowengine.services.config.listeners import ListenerTLS
-from flowengine.services.tls import UnusableTLS, days_left, next_hop_context, server_context
+from flowengine.services.tls import UnusableTLS, days_left, server_context
 from tests.servers.test_smtp_server import OPTIONS, serving
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
@@ -64,7 +64,7 @@ def options_of(folder: Path, **changed) -> Options:
 
 
 def client_context(folder: Path) -> ssl.SSLContext:
-    context = next_hop_context(verify=True, authorities=folder / "cert.pem")
+    context = ssl.create_default_context(cafile=folder / "cert.pem")
     context.check_hostname = False
     return context
 

@@ -4,7 +4,7 @@ import re
 import ssl
 from pathlib import Path
 
-from flowengine.services.config.listeners import Flows, Listener, TransportTLS
+from flowengine.services.config.listeners import Flows, Listener, ListenerTLS, TransportTLS
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
@@ -63,6 +63,18 @@ def _transport_files(path: KeyPath, tls: TransportTLS, problems: Problems) -> No
 
 def _no_password() -> str:
     return ""  # else OpenSSL asks the terminal
+
+
+def _certificate(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
+    try:
+        server_context(tls)
+    except UnusableTLS as error:
+        problems.add((*path, "certificate"), str(error), id="bad-certificate")
+        return
+    days = days_left(tls.certificate)
+    if days is not None and days < SOON:
+        told = f"the certificate ends in {days:.0f} days" if days > 0 else "the certificate has ended"
+        problems.add((*path, "certificate"), told, id="old-certificate", severity="warning")
 
 
 def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:

@@ -5,7 +5,6 @@ A key that is read and then ignored would be an empty promise.
 
 from collections.abc import Iterator
 
-from flowengine.services.config.limits import Limits
 from flowengine.services.config.listeners import Listener
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath

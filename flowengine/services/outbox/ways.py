@@ -10,7 +10,6 @@ from flowengine.services.outbox import safety
 from flowengine.services.outbox.exchangers import Exchangers, Ours
 from flowengine.services.relay import Patience, Pool, RelaySettings
 from flowengine.services.sink import Sink
-from flowengine.services.tls import next_hop_context
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config, Transport
@@ -99,22 +98,7 @@ class Ways:
             encryption=safety.encryption(transport.tls, name or host, verified=secure),
             login=safety.login(transport.sasl),
             patience=Patience(times.connect, times.greeting, times.command, times.data, times.end),
-            tls="require" if tls.implicit and tls.mode == "may" else tls.mode,
-            implicit=tls.implicit and tls.mode != "off",
-            context=self._context(tls),
-            login=Login(transport.sasl.username, transport.sasl.password) if transport.sasl is not None else None,
         )
-
-    def _context(self, tls: "TransportTLS") -> SSLContext | None:
-        """The context of a transport, made once: it knows the authorities, and sessions to resume."""
-        if tls.mode == "off":
-            return None
-        context = self._contexts.get(tls)
-        if context is None:
-            verify = tls.mode == "verify"
-            context = next_hop_context(verify=verify, minimum=tls.minimum, authorities=tls.authorities)
-            self._contexts[tls] = context
-        return context
 
     async def close(self) -> None:
         """Close all connections."""

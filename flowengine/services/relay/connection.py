@@ -186,40 +186,6 @@ class Connection(asyncio.Protocol):
         (answer,) = await self._await((Stage.GREETING,), self._settings.patience.greeting)
         return answer
 
-    async def encrypt(self, context: SSLContext, name: str, patience: float) -> str:
-        """Begin TLS with a server of this name. Why it could not begin; "" when it did."""
-        transport = self._transport
-        if transport is None or self._failure is not None:
-            return "closed the connection"
-        if not self._reader.empty:  # words in clear text that would count as said under TLS (CVE-2011-0411)
-            self._fail(Reply(451, "4.5.0", f"{self._settings} said something before TLS began"))
-            return "said something before TLS began"
-        problem = "closed the connection within the TLS handshake"
-        encrypted: asyncio.Transport | None = None
-        try:
-            encrypted = await self._loop.start_tls(
-                transport,
-                self,
-                context,
-                server_hostname=name,
-                ssl_handshake_timeout=patience,
-                ssl_shutdown_timeout=FAREWELL,
-            )
-        except OSError as error:  # SSLError and a time-out among them
-            problem = f"TLS: {getattr(error, 'verify_message', '') or error.strerror or error}"
-        finally:
-            if encrypted is None:  # neither loop tells the protocol in every case that its connection is lost
-                self._fail(Reply(451, "4.7.5", f"{self._settings} {problem}"))
-                transport.abort()
-                if self._transport is not None:
-                    self.connection_lost(None)
-        if encrypted is None or self._failure is not None:
-            return problem
-        self._transport = encrypted
-        encrypted.set_write_buffer_limits(high=2 * BLOCK)
-        self.encrypted = True
-        return ""
-
     async def exchange(self, commands: bytes, stages: Sequence[Stage], patience: float) -> list[Answer]:
         """Write commands, and get an answer to each. patience: seconds for all of them."""
         if self._transport is not None and self._failure is None:

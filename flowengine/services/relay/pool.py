@@ -164,17 +164,17 @@ class Pool:
             async with asyncio.timeout(self.settings.patience.connect):
                 connection = await self._dial()
         except TimeoutError:
-            return self._unreachable("did not answer in time"), False
+            return self._unreachable("did not answer in time")
         except OSError as error:
-            return self._unreachable(error.strerror or str(error)), False
+            return self._unreachable(error.strerror or str(error))
         finally:
             self._opening -= 1
             self._place_free()
         failure = await introduce(connection, self.settings, encryption)
         if failure is None:
-            return connection, False
+            return connection
         connection.quit()
-        return failure, welcome.handshake_failed and self.settings.tls == "may"
+        return failure
 
     async def _dial(self) -> Connection:
         connection = await dial(self.settings, lambda: Connection(self.settings, self._gone))

@@ -65,20 +65,6 @@ class RelaySettings:
     encryption: Encryption | None = None
     login: Login | None = None
     patience: Patience = field(default_factory=Patience)
-    tls: Literal["off", "may", "require", "verify"] = "off"
-    implicit: bool = False
-    context: SSLContext | None = None
-    login: Login | None = None
-
-    @property
-    def local(self) -> bool:
-        """Whether nobody but this machine hears what we say."""
-        if self.path or self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
     def __str__(self) -> str:
         if self.path:
