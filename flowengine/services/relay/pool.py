@@ -9,11 +9,12 @@ from collections import deque
 
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import Answer, Stage
+from flowengine.services.relay.commands import unasked
 from flowengine.services.relay.connection import Connection
 from flowengine.services.relay.dialing import dial
 from flowengine.services.relay.opening import introduce
 from flowengine.services.relay.settings import Encryption, Envelope, RelaySettings
-from flowengine.services.relay.transaction import Transaction, ask, unasked
+from flowengine.services.relay.transaction import Transaction, ask
 
 PLAIN_FOR = 60.0
 """Seconds for which opportunistic TLS is not tried again after a handshake that failed."""

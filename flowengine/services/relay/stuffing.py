@@ -1,4 +1,4 @@
-"""The content of a message as it goes over the wire after DATA: dots doubled, an end (RFC 5321 §4.5.2).
+"""The content of a message as it goes over the wire: after DATA dots doubled and an end (RFC 5321 §4.5.2), or counted.
 
 What needs no change is not copied. A dot is doubled after every LF: after a CRLF because the next hop takes it away
 again, after a bare LF, which our own door lets nobody send, so that no next hop can take what follows for the end.
@@ -40,4 +40,18 @@ def stuffed(chunks: Iterable[Buffer]) -> list[Buffer]:
     if last != b"\r\n":
         found.append(b"\r\n")
     found.append(END)
+    return found
+
+
+def counted(chunks: Iterable[Buffer]) -> list[Buffer]:
+    """The buffers to write as one chunk, the command among them (RFC 3030 §2)."""
+    found: list[Buffer] = [b"", *chunks]
+    tail = b""
+    for chunk in reversed(found):
+        tail = bytes(chunk[-2:]) + tail
+        if len(tail) > 1:
+            break
+    if tail and tail[-2:] != b"\r\n":
+        found.append(b"\r\n")
+    found[0] = b"BDAT %d LAST\r\n" % sum(map(len, found))
     return found

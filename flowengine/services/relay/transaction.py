@@ -1,21 +1,17 @@
 """One message for one next hop, in two steps: all recipients first, then the content or none of it.
 
-Parameters go along where the next hop knows them (SIZE, 8BITMIME, SMTPUTF8). What it cannot carry is refused in its
-place, with the code of the RFC: 8-bit content is not converted to 7 bits, since that breaks every signature.
+With CHUNKING (RFC 3030) the content goes in one BDAT: no 354 is waited for, and no dot is looked for.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from flowengine.mail.addresses import parse_path
-from flowengine.mail.errors import MailError
-from flowengine.mail.names import to_ascii
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import ARRIVING, Answer, Stage
+from flowengine.services.relay.commands import commands
 from flowengine.services.relay.connection import Connection
 from flowengine.services.relay.settings import Envelope
-from flowengine.services.relay.stuffing import Buffer, stuffed
+from flowengine.services.relay.stuffing import Buffer, counted, stuffed
 
 if TYPE_CHECKING:
     from flowengine.services.relay.pool import Pool
@@ -43,8 +39,11 @@ class Transaction:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether another host of the same destination may do better: this one was never reached, or not talking."""
-        return self._connection is None and all(answer.stage in ARRIVING for answer in self.answers)
+        """Whether another host of the same destination may do better: this one cannot be talked to."""
+        if self._connection is not None:
+            return False
+        silent = (answer.closes and answer.stage is not Stage.ENVELOPE for answer in self.answers)
+        return all(answer.stage in ARRIVING or closed for answer, closed in zip(self.answers, silent, strict=True))
 
     @property
     def broken_at_once(self) -> bool:
@@ -57,6 +56,8 @@ class Transaction:
         count = sum(answer.positive for answer in self.answers)
         if connection is None:
             return self._final([_gone(self._pool)] * count)
+        if not self._begun and _in_chunks(self._pool, connection):
+            return self._final(await self._chunk(connection, chunks) * count)
         if not self._begun:
             patience = self._pool.settings.patience.data
             (answer,) = await connection.exchange(b"DATA\r\n", (Stage.DATA,), patience)
@@ -68,6 +69,15 @@ class Transaction:
         answers = await connection.content(stuffed(chunks), count if lmtp else 1)
         self._pool.release(connection)
         return self._final(answers if lmtp else answers * count)
+
+    async def _chunk(self, connection: Connection, chunks: Iterable[Buffer]) -> list[Answer]:
+        connection.messages += 1
+        answers = await connection.content(counted(chunks), 1)
+        if answers[0].positive:
+            self._pool.release(connection)
+        else:
+            await self._leave(connection)  # RFC 3030 §2: after a BDAT that failed only RSET is certain
+        return answers
 
     async def abort(self) -> None:
         """Send nothing. The next hop forgets the envelope."""
@@ -97,19 +107,20 @@ class Transaction:
 
 async def ask(pool: "Pool", connection: Connection, envelope: Envelope, eager: bool) -> Transaction:
     """MAIL and every RCPT, in one write where the next hop allows it (RFC 2920)."""
-    found = _commands(connection, envelope)
+    found = commands(connection, envelope)
     if isinstance(found, Answer):
         pool.release(connection)
         return Transaction.failed(pool, envelope, found)
     mail, recipients = found
     patience = pool.settings.patience.command
     begin: Answer | None = None
+    eager = eager and not _in_chunks(pool, connection)
     if "PIPELINING" in connection.extensions:
-        commands, stages = [mail, *recipients], [Stage.MAIL, *[Stage.RCPT] * len(recipients)]
+        lines, stages = [mail, *recipients], [Stage.MAIL, *[Stage.RCPT] * len(recipients)]
         if eager:
-            commands.append(b"DATA\r\n")
+            lines.append(b"DATA\r\n")
             stages.append(Stage.DATA)
-        first, *answers = await connection.exchange(b"".join(commands), stages, patience)
+        first, *answers = await connection.exchange(b"".join(lines), stages, patience)
         begin = answers.pop() if eager else None
     else:
         (first,) = await connection.exchange(mail, (Stage.MAIL,), patience)
@@ -145,61 +156,11 @@ def not_begun(answer: Answer) -> Answer:
     return Answer(Reply(451, "4.5.0", "the next hop answered DATA out of order"), answer.stage, heard=False)
 
 
-def unasked(envelope: Envelope) -> Answer | None:
-    """What no next hop needs to be asked about: an address that would break out of its command."""
-    if _is_path(envelope.sender) and all(map(_is_path, envelope.recipients)):
-        return None
-    return _ours(Reply(553, "5.1.3", "Address that no command can carry"))
-
-
-@lru_cache(maxsize=4096)
-def _is_path(address: str) -> bool:
-    try:
-        parse_path(f"<{address}>")
-    except MailError:
-        return False
-    return True
+def _in_chunks(pool: "Pool", connection: Connection) -> bool:
+    """Whether the content goes by BDAT. With LMTP no RFC says how many answers that has."""
+    settings = pool.settings
+    return settings.chunking and settings.protocol == "smtp" and "CHUNKING" in connection.extensions
 
 
 def _gone(pool: "Pool") -> Answer:
     return Answer(Reply(451, "4.4.2", f"the transaction with {pool.settings} is over"), Stage.RCPT, heard=False)
-
-
-def _ours(reply: Reply) -> Answer:
-    return Answer(reply, Stage.ENVELOPE, heard=False)
-
-
-def _commands(connection: Connection, envelope: Envelope) -> tuple[bytes, list[bytes]] | Answer:
-    """MAIL and the RCPTs for what this next hop can do, or what it cannot carry."""
-    extensions = connection.extensions
-    addresses: Sequence[str] = (envelope.sender, *envelope.recipients)
-    parameters = ""
-    if envelope.utf8_header or not "".join(addresses).isascii():
-        if "SMTPUTF8" in extensions:
-            parameters += " SMTPUTF8"
-        else:
-            downgraded = [_downgraded(address) for address in addresses]
-            if envelope.utf8_header or None in downgraded:
-                return _ours(Reply(550, "5.6.7", "The next hop cannot carry addresses outside ASCII"))
-            addresses = [address for address in downgraded if address is not None]
-    if "SIZE" in extensions:
-        limit = extensions["SIZE"]
-        if limit.isascii() and limit.isdigit() and len(limit) < 20 and 0 < int(limit) < envelope.size:
-            return _ours(Reply(552, "5.3.4", f"Message too large for the next hop, its limit is {limit} octets"))
-        parameters += f" SIZE={envelope.size}"
-    if envelope.eight_bit:
-        if "8BITMIME" not in extensions:
-            return _ours(Reply(554, "5.6.3", "The next hop cannot carry 8-bit content"))
-        parameters += " BODY=8BITMIME"
-    sender, *recipients = addresses
-    mail = f"MAIL FROM:<{sender}>{parameters}\r\n".encode()
-    return mail, [f"RCPT TO:<{recipient}>\r\n".encode() for recipient in recipients]
-
-
-def _downgraded(address: str) -> str | None:
-    """The address with A-labels, for a next hop without SMTPUTF8; None when its local part is not ASCII."""
-    if address.isascii():
-        return address
-    local_part, _, domain = address.rpartition("@")
-    ascii_domain = to_ascii(domain)
-    return f"{local_part}@{ascii_domain}" if ascii_domain and local_part.isascii() else None
