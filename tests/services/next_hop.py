@@ -17,7 +17,7 @@ QUICK = Patience(connect=0.5, greeting=0.5, command=0.5, data=0.5, end=0.5)
 class NextHop:
     """An SMTP server. answers: verb (with its argument, or alone, or "." for the end of a message) → what to do.
 
-    What to do is a reply line, or one of: "drop" (close), "silence", "garbage"; a list is used up, one a time.
+    What to do is a reply line, octets as they are, or one of: "drop" (close), "silence", "garbage"; a list is used up, one a time.
     tls: STARTTLS is understood (and offered, when it is among the extensions). users: name → password, for AUTH.
     messages: (sender, recipients, content as received, dots undone). encrypted: for each, whether it came by TLS.
     """
@@ -73,6 +73,9 @@ class NextHop:
                 raise DroppedError
             if what == "silence":
                 await asyncio.sleep(30)
+            if isinstance(what, bytes):
+                writer.write(what)
+                return what.decode()
             writer.write(b"\x00\xff what\r\n" if what == "garbage" else what.encode() + b"\r\n")
             return str(what)
 

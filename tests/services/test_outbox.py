@@ -17,6 +17,7 @@ from flowengine.mail.edits import InsertField
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.outcome import Outcome
+from flowengine.runtime.services import Services
 from flowengine.runtime.visit import Client, Connection, Transaction
 from flowengine.runtime.world import World
 from flowengine.services import files
@@ -36,10 +37,13 @@ class House:
 
     def __init__(self, transports: dict[str, Transport], quarantine: dict[str, QuarantineStore], time: float) -> None:
         config = Config(hostname="mx.example.net", transports=transports, quarantine=quarantine)  # type: ignore[arg-type]
-        config = replace(config, limits=replace(config.limits, transaction_time=time))
-        self.services = fake_services()
-        self.outbox = Outbox(config, self.services)
+        self.use(replace(config, limits=replace(config.limits, transaction_time=time)), fake_services())
         self.connection = Connection(Client("192.0.2.1"), "inbound", helo="client.example", helo_verb="EHLO")
+
+    def use(self, config: Config, services: Services) -> None:
+        """Another configuration and another world."""
+        self.config, self.services = config, services
+        self.outbox = Outbox(config, services)
 
     async def commit(self, *kept: Kept, message: Message, reply: Reply = OK) -> Reply:
         world = World(self.services)

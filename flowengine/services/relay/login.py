@@ -27,7 +27,7 @@ async def log_in(connection: Connection, settings: RelaySettings, login: Login) 
         answer = await _say(connection, settings, line)
     if answer.reply.code == 334:  # it goes on asking: RFC 4954 §4, end the exchange
         answer = await _say(connection, settings, b"*")
-    if answer.positive:
+    if answer.reply.code == 235:
         return None
     return answer if answer.reply.code >= 400 else _ours(f"{settings} answered AUTH out of order")
 

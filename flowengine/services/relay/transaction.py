@@ -25,6 +25,8 @@ class Transaction:
     ) -> None:
         self._pool, self._connection, self._begun = pool, connection, begun
         self.envelope = envelope
+        self.tls = connection.tls if connection is not None else ""
+        """Version and cipher when the connection is encrypted."""
         self.answers = tuple(answers)
 
     @classmethod
