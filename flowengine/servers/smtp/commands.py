@@ -21,9 +21,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~\x80-\U0010ffff
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[2-7][0-9A-F])++").fullmatch
 _NOTIFY = re.compile(r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY))*+", re.IGNORECASE).fullmatch
 # RFC 6533 §3: utf-8 addresses may come as they are; Postfix sends them under the type rfc822, too.
-_ORIGINAL = re.compile(
-    r"[!#-'*+./0-9?A-Z^_`a-z{|}~-]++;(?:[!-*,-<>-~\x80-\U0010ffff]|\+[2-7][0-9A-F])++"
-).fullmatch
+_ORIGINAL = re.compile(r"[!#-'*+./0-9?A-Z^_`a-z{|}~-]++;(?:[!-*,-<>-~\x80-\U0010ffff]|\+[0-9A-F]{2})++").fullmatch
 _SIZE = re.compile(r"[0-9]{1,20}").fullmatch
 _HOST = re.compile(r"[!-~]{1,255}").fullmatch
 
