@@ -73,6 +73,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
         bare_newline=listener.bare_newline,
         auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
+        encryption=engine.tls.get(name),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,

@@ -21,6 +21,8 @@ from flowengine.servers.smtp.commands import (
 )
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
+from flowengine.servers.smtp.encryption import ENCRYPT_FIRST as TLS_FIRST
+from flowengine.servers.smtp.encryption import ENCRYPTED, NO_TLS, NOT_NOW, READY, About
 from flowengine.servers.smtp.framing import LINE_TOO_LONG, Framing
 from flowengine.servers.smtp.replies import greeting
 
@@ -38,7 +40,7 @@ CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot say, send a message and see")  # RFC 5321 §3.5.3
 NO_EXPN = Reply(502, "5.5.1", "EXPN is not offered here")
-HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY AUTH, see RFC 5321")
+HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY STARTTLS AUTH, see RFC 5321")
 UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 HELO_FIRST = Reply(503, "5.5.1", "EHLO first")
@@ -53,13 +55,15 @@ HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 class Machine(Framing):
     """The protocol of one connection.
 
-    encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
+    encrypt: begins a handshake, with a step that ends with it; None where none can be. report: hears every trouble of
+    ours, with `trace` every command.
     """
 
     __slots__ = (
         "_auth_failures",
         "_authenticated",
         "_dialog",
+        "_encrypt",
         "_extended",
         "_greeted",
         "_handed",
@@ -73,14 +77,22 @@ class Machine(Framing):
         "messages",
     )  # fmt: skip
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
+    def __init__(
+        self,
+        session: Session,
+        options: Options,
+        report: Report | None = None,
+        *,
+        encrypt: Callable[[], Waiting] | None = None,
+    ) -> None:
         normalize = options.bare_newline == "normalize"
         super().__init__(options.limits, report, bare_newlines=normalize, trace=options.trace)
-        self._session, self._options = session, options
+        self._session, self._options, self._encrypt = session, options, encrypt
         self._dialog: sasl.Dialog | None = None
         self._authenticated = self._greeted = self._extended = self._mail = self._utf8 = False
         self._recipients = self._quiet = self._auth_failures = self._handed = 0
-        self.encrypted = encrypted
+        self.encrypted = False
+        """The connection is under TLS."""
         self.messages = 0
         """Messages answered with 2xx."""
 
@@ -174,8 +186,46 @@ class Machine(Framing):
         return self._ask(greeted, self._session.helo, verb, host, offered)
 
     def _extensions(self) -> tuple[str, ...]:
-        found = ("PIPELINING", f"SIZE {self._limits.message_size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES")
+        found: tuple[str, ...] = (
+            "PIPELINING",
+            f"SIZE {self._limits.message_size}",
+            "8BITMIME",
+            "SMTPUTF8",
+            "ENHANCEDSTATUSCODES",
+        )
+        if self._options.encryption is not None and not self.encrypted:
+            found = (*found, "STARTTLS")
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
+
+    # -- STARTTLS -------------------------------------------------------------------------------------------------
+
+    def _starttls(self, argument: bytes) -> Waiting | None:
+        """RFC 3207 §4. What the client sends before the handshake has begun is not for us: nobody protects it."""
+        if argument:
+            raise Refused(NO_ARGUMENT)
+        if self._options.encryption is None or self._encrypt is None:
+            raise Refused(NO_TLS)
+        if self.encrypted:
+            raise Refused(ENCRYPTED)
+        if self._mail:
+            raise Refused(IN_TRANSACTION)
+        if self._only_idles():
+            return None
+        try:
+            step = self._encrypt()
+        except Exception as error:  # noqa: BLE001  # the connection is as good as it was
+            self.trouble(error)
+            self._say(NOT_NOW)
+            return None
+        self._say(READY)
+        self._then = _nothing_more
+        return step
+
+    def begin_again(self, tls: About) -> None:
+        """The handshake is done: the client is a new one of whom only this is known (RFC 3207 §4.2)."""
+        self.encrypted, self._dialog = True, None
+        self._authenticated = self._greeted = self._extended = self._utf8 = False
+        self._session.encrypted(tls)
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
 
@@ -238,6 +288,8 @@ class Machine(Framing):
             raise Refused(HELO_FIRST)
         if self._mail:
             raise Refused(IN_TRANSACTION)
+        if not self.encrypted and self._options.encryption is not None and self._options.encryption.required:
+            raise Refused(TLS_FIRST)
         path, parameters = read_path(b"FROM:", argument)
         if parameters:
             check_parameters(parameters, MAIL_PARAMETERS, self._limits.message_size)
@@ -336,13 +388,12 @@ class Machine(Framing):
         raise Refused(NO_EXPN)
 
     def _help(self, _argument: bytes) -> None:
-        return self._without_message(
-            Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY AUTH, see RFC 5321")
-        )
+        self._without_message(HELP)
 
     _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
+        b"STARTTLS": ("STARTTLS", _starttls),
         b"AUTH": ("AUTH", _auth),
         b"MAIL": ("MAIL", _mail_from),
         b"RCPT": ("RCPT", _rcpt_to),
@@ -354,4 +405,8 @@ class Machine(Framing):
         b"EXPN": ("EXPN", _expn),
         b"HELP": ("HELP", _help),
     }
-    """STARTTLS, BDAT and XCLIENT join here."""
+    """BDAT and XCLIENT join here."""
+
+
+def _nothing_more(_reply: Reply) -> None:
+    """The step has said it all."""

@@ -39,8 +39,6 @@ def _note(problems: Problems, path: KeyPath, why: str) -> None:
 def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
     if listener.protocol != "smtp":
         yield "protocol", f"the {listener.protocol} door"
-    if listener.tls is not None:
-        yield "tls", "STARTTLS and implicit TLS"
     for key in ("xclient", "xforward", "proxy"):
         if getattr(listener, key):
             yield key, key.upper()
