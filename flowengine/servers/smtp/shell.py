@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP
 
 from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting
-from flowengine.servers.smtp.encryption import READY, About, shake_hands
+from flowengine.servers.smtp.encryption import READY, About, begin_at_once, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import Machine
@@ -194,9 +194,8 @@ class Shell(SMTP):
             self.abort()
             self._lobby.leave(self, self._client)
             return
-        self._pause(_HANDSHAKE)
-        self._early = bytearray()
-        self._task = task = self._loop.create_task(self._shake_hands(context))
+        self._paused, self._early = _HANDSHAKE, bytearray()
+        self._task = task = begin_at_once(self._loop, self._shake_hands(context))
         task.add_done_callback(self._encrypted_first)
 
     def _encrypted_first(self, task: Task[About | None]) -> None:
