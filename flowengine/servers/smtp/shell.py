@@ -149,7 +149,7 @@ class Shell(SMTP):
             return
         if self._task is None:
             self._part(machine)
-        elif not machine.deciding:
+        elif not machine.deciding and not self._paused & _HANDSHAKE:  # a handshake ends by itself, and says why
             self._task.cancel()
 
     def pause_writing(self) -> None:
