@@ -50,6 +50,22 @@ def refused(world: World, mechanism: str) -> None:
     expect(said.code == _WRONG_PASSWORD and b"535" in said.output, said.text)
 
 
+@PEER.check("AUTH {0} under {1} lets a user in", [("PLAIN", "STARTTLS"), ("LOGIN", "STARTTLS"), ("PLAIN", "TLS")])
+def encrypted(world: World, mechanism: str, how: str) -> None:
+    given = ("--auth", mechanism, "--auth-user", USER, "--auth-password", PASSWORD, "--tls-ca-path")
+    listener, word = ("implicit", "--tls-on-connect") if how == "TLS" else ("encrypted", "--tls")
+    more = (*given, str(world.authorities), "--tls-verify", word)
+    arrived = world.delivered(lambda: succeeds("swaks", *words(world, listener, PLAIN), *more))
+    expect(b" with ESMTPSA id " in arrived.content and b"(using TLSv1." in arrived.content, "no such trace field")
+    expect(verified(arrived.content, records()), "dkimpy refuses the signature")
+
+
+@PEER.check("a mail without TLS is refused where TLS is required")
+def in_clear(world: World) -> None:
+    said = call("swaks", *words(world, "relay-encrypted", PLAIN))
+    expect(said.code != 0 and b"530 5.7.0" in said.output, said.text)
+
+
 @PEER.check("an address in UTF-8 without SMTPUTF8 is refused")
 def wide(world: World) -> None:
     said = call("swaks", *words(world, "relay", PLAIN), "--to", WIDE_RECIPIENT)
