@@ -307,7 +307,10 @@ async def test_a_crowd_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Hash, "verifies", slow)
     crowd = [asyncio.create_task(world.tries(f"u{n}", "x", f"10.0.{n // 250}.{n % 250}")) for n in range(250)]
     one = [asyncio.create_task(world.tries(f"v{n}", "x", "10.9.9.9")) for n in range(100)]
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while len(at_once) < 2 or not any(task.done() for task in crowd):  # noqa: ASYNC110  # threads give no event
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     assert len(at_once) == 2
     assert sum(task.done() for task in crowd) == 250 - users_module.MOST_WAITING
     gate.set()
