@@ -10,7 +10,7 @@ from flowengine.runtime.policy import Policy
 from flowengine.runtime.runner import Runner
 from flowengine.runtime.services import Services
 from flowengine.servers.compiling import Compiler
-from flowengine.services.outbox import Outbox
+from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
 from flowengine.services.users import PasswordChecker, open_users
 
@@ -39,7 +39,8 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        return cls(config, services, policies, Outbox(config, services), Runner())
+        memory = StoredMemory(config.storage.path, services.clock, services.log)
+        return cls(config, services, policies, Outbox(config, services, memory), Runner())
 
     async def __aenter__(self) -> "Engine":
         return self

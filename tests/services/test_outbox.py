@@ -447,14 +447,17 @@ def test_everything_is_synced_before_the_answer(tmp_path: Path, monkeypatch: pyt
 
 
 def test_memory_is_bounded_in_number_and_time() -> None:
-    now = [0.0]
-    memory = Remembered(lambda: now[0], seconds=10, entries=3)
-    fates = [(bytes([n]), "a", "b", "way", 0) for n in range(5)]
-    for number, fate in enumerate(fates):
-        memory.add(fate, 100 + number)
-    memory.add(fates[4], 104)
-    assert len(memory) == 3
-    assert [fate in memory for fate in fates] == [False, False, True, True, True]
-    assert not memory.may_know(100) and memory.may_know(104)
-    now[0] = 11
-    assert not memory.may_know(104) and len(memory) == 0
+    async def main() -> None:
+        now = [0.0]
+        memory = Remembered(lambda: now[0], seconds=10, entries=3)
+        fates = [(bytes([n]), "a", "b", "way", 0) for n in range(5)]
+        for number, fate in enumerate(fates):
+            await memory.add([fate], 100 + number)
+        await memory.add([fates[4]], 104)
+        assert len(memory) == 3
+        assert await memory.known(fates) == set(fates[2:])
+        assert not memory.may_know(100) and memory.may_know(104)
+        now[0] = 11
+        assert not memory.may_know(104) and len(memory) == 0
+
+    run(main())
