@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import authority
 from next_hop import NextHop, closed_port, listening
 from test_outbox import CONTENT, OK, QUICK, House, run, to, two_hops
 from test_relay import MESSAGE, ONE, TAKEN, TWO, deliver
@@ -19,6 +18,7 @@ from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
 from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.relay import Answer, Pool, Stage, open_first
 from flowengine.services.relay.stuffing import counted
+from tests.world.certificates import authority
 
 CHUNKING = ("PIPELINING", "8BITMIME", "CHUNKING", "DSN")
 

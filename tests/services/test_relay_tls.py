@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority, authority
 from next_hop import NextHop, listening
 
 from flowengine.servers.smtp import loop_factory
 from flowengine.services.config import SASL, TransportTLS
 from flowengine.services.outbox import safety
 from flowengine.services.relay import Answer, Envelope, Login, Pool, Stage
+from tests.world.certificates import Authority, authority
 
 LOOPS = {"asyncio": asyncio.new_event_loop}
 if loop_factory() is not asyncio.new_event_loop:
