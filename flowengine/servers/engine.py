@@ -14,7 +14,7 @@ from flowengine.servers.compiling import Compiler
 from flowengine.services.clock import SystemClock
 from flowengine.services.log_targets import open_log
 from flowengine.services.metrics import Tally
-from flowengine.services.outbox import Outbox
+from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile
@@ -64,7 +64,9 @@ class Engine:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
         contexts = {name: server_context(one.tls) for name, one in config.listeners.items() if one.tls is not None}
-        return cls(config, services, policies, Outbox(config, services), Runner(), viewed, tally, shared, contexts)
+        memory = StoredMemory(config.storage.path, services.clock, services.log)
+        outbox = Outbox(config, services, memory)
+        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, contexts)
 
     @property
     def directories(self) -> list[Path]:

@@ -15,6 +15,7 @@ from flowengine.services import resources
 from tests.interop.checks import Disagreement
 from tests.interop.dkim_keys import records, rsa_key
 from tests.interop.next_hop import Delivery, NextHop, next_hop
+from tests.world.certificates import Authority
 from tests.world.engine import Engine, serving
 
 USER, PASSWORD = "alice@example.net", "correct horse battery"
@@ -53,6 +54,7 @@ transport = "server"
 host = "127.0.0.1:{hop}"
 [transports.server]
 host = "127.0.0.1:{server}"
+tls = {{ mode = "verify", authorities = "{folder}/authority.pem" }}
 """
 LISTENERS = 4
 
@@ -114,6 +116,11 @@ class World:
         """Where the mail server behind us is to listen."""
         return free_port()
 
+    @cached_property
+    def authority(self) -> Authority:
+        """Who signs the certificates of all servers."""
+        return Authority(self.folder)
+
     def engine(self) -> Engine:
         """Our server."""
         dns_port = self._stack.enter_context(dns_server(records()))
@@ -124,7 +131,7 @@ class World:
         """The file with what our server is told, and the files that it names. The numbers are ports."""
         self.file("example.pem", rsa_key().pem())
         flows = resources.find("flows")
-        text = CONFIG.format(folder=self.folder, flows=flows, dns=dns, hop=hop, server=server)
+        text = CONFIG.format(folder=self.authority.folder, flows=flows, dns=dns, hop=hop, server=server)
         config = self.file("flowengine.toml", text.encode())
         run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
         return config

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import Authority, authority
 from next_hop import NextHop, listening
 
 from flowengine.servers.smtp import loop_factory
 from flowengine.services.config import SASL, TransportTLS
 from flowengine.services.outbox import safety
-from flowengine.services.relay import Answer, Envelope, Login, Pool, Stage
+from flowengine.services.relay import Answer, Envelope, Login, Pool, RelaySettings, Stage
+from tests.world.certificates import Authority, authority
 
 LOOPS = {"asyncio": asyncio.new_event_loop}
 if loop_factory() is not asyncio.new_event_loop:
@@ -312,5 +312,36 @@ def test_no_password_goes_over_a_network_in_clear(run: Callable[..., None], monk
             allowed = Pool(one.settings(login=login))
             assert (await deliver(allowed)).positive
             await allowed.close()
+
+    run(main())
+
+
+# -- large messages ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extension", ["CHUNKING", "8BITMIME"])
+def test_a_large_message_arrives_by_tls_byte_for_byte(run: Callable[..., None], ca: Authority, extension: str) -> None:
+    async def main() -> None:
+        async with listening(hop(ca, "mx.example.net", extensions=("STARTTLS", extension))) as one:
+            pool = towards(one, "verify", ca, patience=RelaySettings().patience)
+            message = b"".join(b".%d\r\n%s\r\n" % (number, b"x" * 970) for number in range(3000))
+            transaction = await pool.open(replace(ONE, size=len(message)))
+            chunks = [memoryview(message)[at : at + 100_003] for at in range(0, len(message), 100_003)]
+            assert (await transaction.send(chunks))[0].positive
+            assert one.messages[0][2] == message and one.encrypted == [True]
+            await pool.close()
+
+    run(main())
+
+
+def test_a_next_hop_that_stops_reading_tls_is_given_up(run: Callable[..., None], ca: Authority) -> None:
+    async def main() -> None:
+        async with listening(hop(ca, "mx.example.net", read_slowly=5)) as one:
+            pool = towards(one, "require", ca)
+            transaction = await pool.open(ONE)
+            (answer,) = await transaction.send([b"x" * 998 + b"\r\n"] * 20_000)
+            assert (answer.reply.code, answer.reply.enhanced, answer.stage) == (451, "4.4.1", Stage.CONTENT)
+            assert not answer.uncertain
+            await pool.close()
 
     run(main())

@@ -13,10 +13,10 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """Signs certificates; its own is in `file`."""
+    """Signs certificates; its own is in `file`, all are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Test Authority")])
         own = self._certificate(self._name, self._key.public_key(), authority=True, names=())
@@ -28,7 +28,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.common.example")])
         stem = "-".join(names).replace(":", "_").replace("*", "any")
-        certificate, private = self._folder / f"{stem}.pem", self._folder / f"{stem}.key"
+        certificate, private = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
         certificate.write_bytes(self._certificate(subject, key.public_key(), authority=False, names=names))
         form = serialization.PrivateFormat.PKCS8
         private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
