@@ -40,6 +40,9 @@ HEADERS = [
     (version_2(b"", 0, 0x20), None, None),
     (version_2(V4, 0x11, 0x20), None, None),
     (version_2(b"x" * 216, 0x31), None, None),
+    (version_2(V4, 0x12), None, None),
+    (version_2(b"any", 0x99, 0x20), None, None),
+    (version_2(b"", 0), None, None),
 ]
 WRONG = [
     b"EHLO c\r\n",
@@ -59,6 +62,8 @@ WRONG = [
     version_2(V4, 0x21),
     version_2(V4, 0x11, 0x31),
     version_2(V4, 0x11, 0x22),
+    version_2(V4, 0x41),
+    version_2(V4, 0x13),
     version_2(b"x" * 5000),
     SIGNATURE[:-1] + b"x" * 20,
 ]

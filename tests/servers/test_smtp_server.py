@@ -207,6 +207,21 @@ def test_a_client_that_leaves_within_a_message_delivers_nothing(
     run(main())
 
 
+@pytest.mark.parametrize("half", [b"", b"MAIL FR", b"NOOP " + b"x" * 20_000, b"BDAT 99 LAST\r\nhalf"])
+def test_a_client_that_leaves_within_a_command_is_gone(run: Callable[..., None], half: bytes) -> None:
+    async def main() -> None:
+        async with serving() as house:
+            peer = await house.client()
+            await peer.say(ENVELOPE, 2)
+            peer.writer.write(half)
+            await peer.writer.drain()
+            peer.reset()
+            await house.until(lambda: house.visits[0].gone == 1)
+            assert house.visits[0].messages == []
+
+    run(main())
+
+
 def test_a_client_that_leaves_after_the_dot_does_not_stop_the_message(run: Callable[..., None]) -> None:
     finished: list[bool] = []
 

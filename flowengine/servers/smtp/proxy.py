@@ -78,7 +78,11 @@ def _version_2(data: bytes) -> Header | None:
         raise MailError("PROXY header too long")
     if len(data) < size:
         return None
-    if command & 15 == 0 or family not in _FAMILIES:  # §2.2: LOCAL, or a family that is not ours: the real ends count
+    if command & 15 == 0:  # §2.2: LOCAL, whatever else it says: the real ends count
+        return Header(size)
+    if family >> 4 > 3 or family & 15 > 2:
+        raise MailError("a reserved family or protocol in the PROXY header")
+    if family not in _FAMILIES:
         return Header(size)
     kind, octets = _FAMILIES[family]
     if length < 2 * octets + 4:
