@@ -288,10 +288,10 @@ def test_errors_are_answered_slowly_and_nothing_else_is(run: Callable[..., None]
             peer = await house.client()
             started = loop.time()
             await peer.say(ENVELOPE + b"RSET\r\n", 3)
-            assert loop.time() - started < 0.09
+            assert loop.time() - started < 0.095
             started = loop.time()
             assert (await peer.say(b"X\r\nNOOP\r\nX\r\n", 3))[1] == "250 2.0.0 OK"
-            assert 0.2 <= loop.time() - started < 1
+            assert 0.19 <= loop.time() - started < 5
             assert await peer.say(b"NOOP\r\n") == ["250 2.0.0 OK"]
             peer.writer.write(b"X\r\nQUIT\r\n")
             assert (await peer.rest()).endswith("221 2.0.0 Goodbye\r\n")
