@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text
+from flowengine.language.values import Array, Secret, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
@@ -61,7 +61,17 @@ class OutOfOrder(RuntimeError):
 class Session:
     """One connection to a listener."""
 
-    __slots__ = ("_runner", "_services", "_visit", "connection", "outbox", "policy", "results", "transaction")
+    __slots__ = (
+        "_arrived",
+        "_runner",
+        "_services",
+        "_visit",
+        "connection",
+        "outbox",
+        "policy",
+        "results",
+        "transaction",
+    )
 
     def __init__(self, services: Services, policy: Policy, client: Client, outbox: Outbox, runner: Runner) -> None:
         self._services, self._runner = services, runner
@@ -69,6 +79,7 @@ class Session:
         self.connection = Connection(client, policy.id)
         self.transaction: Transaction | None = None
         self._visit: Transaction | None = None
+        self._arrived: Value = None
         self.results: deque[RunResult] = deque(maxlen=20)
         """The last runs of phases that only ask, for traces."""
 
@@ -91,10 +102,28 @@ class Session:
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
         self.reset()
+        if self.connection.helo is None:
+            self._arrived = share(self.connection.context)
         self.connection.helo, self.connection.helo_verb = host, verb
         if self._visit is not None:
             self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
+
+    def encrypted(self, tls: Mapping[str, Value]) -> None:
+        """The connection is under TLS now. What the client said before is forgotten (RFC 3207 §4.2).
+
+        tls: protocol, cipher, keysize, and peercert when the client has a certificate. `$context` is again what it was
+        before the first HELO.
+        """
+        self.reset()
+        connection = self.connection
+        if connection.helo is not None:
+            connection.context = self._arrived
+        connection.helo, connection.helo_verb = None, ""
+        connection.username, connection.mechanism = None, ""
+        if self._visit is not None:
+            self._visit.helo = ""
+        connection.tls = tls
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
         """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""

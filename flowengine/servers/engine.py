@@ -1,7 +1,7 @@
 """The engine: one configuration's services, policies and outbox, ready for a door."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from flowengine.runtime.services import Level, Services
 from flowengine.servers.compiling import Compiler
 from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
+from flowengine.services.tls import ServerTLS, open_tls
 from flowengine.services.users import PasswordChecker, open_users
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Engine:
     policies: Mapping[str, Policy]
     outbox: Outbox
     runner: Runner
+    tls: Mapping[str, ServerTLS] = field(default_factory=dict)
+    """TLS of the listeners that speak it, by their names."""
 
     @classmethod
     def build(cls, config: "Config") -> "Engine":
@@ -43,7 +46,7 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        return cls(config, services, policies, Outbox(config, services), Runner())
+        return cls(config, services, policies, Outbox(config, services), Runner(), open_tls(config, services))
 
     async def __aenter__(self) -> "Engine":
         return self
@@ -52,6 +55,10 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.outbox.close()
+
+    def reload_certificates(self) -> bool:
+        """Read every listener's certificate again, at once; whether all are good. Broken ones are told and not used."""
+        return sum(one.reload() for one in self.tls.values()) == len(self.tls)
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""

@@ -83,6 +83,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
         xclient=tuple(listener.xclient),
         xforward=tuple(listener.xforward),
         proxy=tuple(listener.proxy),
+        encryption=engine.tls.get(name),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,

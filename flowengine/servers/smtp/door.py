@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
+from flowengine.servers.smtp.encryption import About, Encryption
 from flowengine.servers.smtp.intake import Bounds
 
 Waiting = Coroutine[Any, Any, Reply]
@@ -30,6 +31,10 @@ class Session(Protocol):
 
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO or EHLO with the client's name and what we offer. An open transaction ends."""
+        ...
+
+    def encrypted(self, tls: About) -> None:
+        """The connection is under TLS, and what the client said before counts no more (RFC 3207 §4.2)."""
         ...
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
@@ -130,6 +135,7 @@ class Options:
     bare_newline: what a CR or LF that stands alone means. Under "reject" a message with one is refused and so is a
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
+    encryption: None where TLS is not spoken.
     xclient, xforward: who may use these commands. proxy: whose connections begin with a PROXY header.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
@@ -138,6 +144,7 @@ class Options:
     bare_newline: Literal["reject", "normalize"] = "reject"
     auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
     allow_plaintext_auth: bool = False
+    encryption: Encryption | None = None
     trace: bool = False
     xclient: Networks = ()
     xforward: Networks = ()

@@ -12,6 +12,7 @@ from flowengine.servers.smtp import sasl
 from flowengine.servers.smtp.behind import Behind
 from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
+from flowengine.servers.smtp.encryption import ENCRYPTED, NO_TLS, NOT_NOW, READY, About
 from flowengine.servers.smtp.framing import LINE_TOO_LONG
 from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
 from flowengine.servers.smtp.replies import greeting
@@ -27,7 +28,7 @@ CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot say, send a message and see")  # RFC 5321 §3.5.3
 NO_EXPN = Reply(502, "5.5.1", "EXPN is not offered here")
-HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY AUTH, see RFC 5321")
+HELP = Reply(214, "2.0.0", "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY STARTTLS AUTH, see RFC 5321")
 UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 
@@ -35,13 +36,22 @@ NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 class Machine(Behind):
     """The protocol of one connection.
 
-    encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
+    encrypt: begins a handshake, with a step that ends with it; None where none can be. report: hears every trouble of
+    ours, with `trace` every command.
     """
 
-    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended")
+    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_encrypt", "_extended")
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
-        super().__init__(session, options, report, encrypted=encrypted)
+    def __init__(
+        self,
+        session: Session,
+        options: Options,
+        report: Report | None = None,
+        *,
+        encrypt: Callable[[], Waiting] | None = None,
+    ) -> None:
+        super().__init__(session, options, report)
+        self._encrypt = encrypt
         self._dialog: sasl.Dialog | None = None
         self._authenticated = self._extended = False
         self._auth_failures = 0
@@ -123,9 +133,41 @@ class Machine(Behind):
         found = self._options.extensions
         if self.encrypted:
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
+        elif self._options.encryption is not None:
+            found = (*found, "STARTTLS")
         if self.trust is not None:
             found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
+
+    # -- STARTTLS -------------------------------------------------------------------------------------------------
+
+    def _starttls(self, argument: bytes) -> Waiting | None:
+        """RFC 3207 §4. What the client sends before the handshake has begun is not for us: nobody protects it."""
+        if argument:
+            raise Refused(NO_ARGUMENT)
+        if self._options.encryption is None or self._encrypt is None:
+            raise Refused(NO_TLS)
+        if self.encrypted:
+            raise Refused(ENCRYPTED)
+        if self._mail:
+            raise Refused(IN_TRANSACTION)
+        if self._only_idles():
+            return None
+        try:
+            step = self._encrypt()
+        except Exception as error:  # noqa: BLE001  # the connection is as good as it was
+            self.trouble(error)
+            self._say(NOT_NOW)
+            return None
+        self._say(READY)
+        self._then = _nothing_more
+        return step
+
+    def begin_again(self, tls: About) -> None:
+        """The handshake is done: the client is a new one of whom only this is known (RFC 3207 §4.2)."""
+        self.encrypted, self._dialog = True, None
+        self._authenticated = self._greeted = self._extended = self._utf8 = False
+        self._session.encrypted(tls)
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
 
@@ -206,13 +248,14 @@ class Machine(Behind):
         raise Refused(NO_EXPN)
 
     def _help(self, _argument: bytes) -> None:
-        return self._without_message(HELP)
+        self._without_message(HELP)
 
     _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
         **Behind.verbs,
         **Behind.more_verbs,
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
+        b"STARTTLS": ("STARTTLS", _starttls),
         b"AUTH": ("AUTH", _auth),
         b"RSET": ("RSET", _rset),
         b"NOOP": ("NOOP", _noop),
@@ -221,3 +264,7 @@ class Machine(Behind):
         b"EXPN": ("EXPN", _expn),
         b"HELP": ("HELP", _help),
     }
+
+
+def _nothing_more(_reply: Reply) -> None:
+    """The step has said it all."""

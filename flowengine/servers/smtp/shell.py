@@ -8,6 +8,7 @@ from a callback of the event loop, never within a Task.
 from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
@@ -16,6 +17,7 @@ from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
+from flowengine.servers.smtp.encryption import READY, About, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import Machine
@@ -29,7 +31,7 @@ TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=Tr
 TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
 
 # Why a connection is not read from at the moment.
-_BUSY, _UNREAD, _MEMORY, _TARPIT = 1, 2, 4, 8
+_BUSY, _UNREAD, _MEMORY, _HANDSHAKE, _TARPIT = 1, 2, 4, 8, 16
 
 LONGEST_TARPIT = 60.0
 """Seconds at a time, however many errors a client had."""
@@ -87,7 +89,8 @@ class Shell(SMTP):
         self._arrival: Arrival | None = None
         self._stuck: list[bytes] | None = None
         self._refusals = self._lines = 0
-        self._task: Task[Reply] | None = None
+        self._task: Task[Any] | None = None
+        self._early: bytearray | None = None  # what came under TLS before anybody could be asked about it
         self._paused = 0
         self._held = 0
         self._ended = False
@@ -105,27 +108,39 @@ class Shell(SMTP):
         refusal = self._lobby.enter(self, client)
         if refusal is not None:
             self._show_out(refusal)
-            return
-        if Arrival.wanted(self._entrance.options, client):
+        elif self._implicit:
+            self._encrypt_first()
+        elif Arrival.wanted(self._entrance.options, client):
             self._arrival = Arrival(self._loop, self._entrance.options, client, self._admitted, self._refused)
             self._arrival.begin()
         else:
-            self._greet(client)
+            self._welcome()
 
-    def _greet(self, client: Client) -> None:
-        options = self._entrance.options
+    def _welcome(self, tls: About | None = None) -> None:
+        """Begin a visit. tls: what is known of the connection when it is encrypted already."""
         try:
-            self._visit = visit = self._entrance.open_session(client)
+            self._visit = visit = self._entrance.open_session(self._client)
+            self._machine = machine = Machine(
+                visit, self._entrance.options, self._entrance.report, encrypt=self._encrypt
+            )
+            machine.trust = self._trust()
+            if tls is not None:
+                machine.begin_again(tls)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client hears 421 and comes back
+            self._machine = None
             self._report_trouble(error)
             self._show_out(TROUBLE)
-            self._lobby.leave(self, client)
+            self._lobby.leave(self, self._client)
             return
-        self._machine = machine = Machine(visit, options, self._entrance.report)
-        if options.xclient or options.xforward:
-            may = within(client.ip, options.xclient), within(client.ip, options.xforward)
-            machine.trust = Trust(client, *may, self._move) if any(may) else None
         self._settle(machine, machine.start())
+
+    def _trust(self) -> Trust | None:
+        """What the client may say about another one."""
+        options, ip = self._entrance.options, self._client.ip
+        if not options.xclient and not options.xforward:
+            return None
+        may = within(ip, options.xclient), within(ip, options.xforward)
+        return Trust(self._client, *may, self._move) if any(may) else None
 
     def _admitted(self, client: Client, rest: bytes) -> None:
         """The client has waited, and we know who it is."""
@@ -134,7 +149,7 @@ class Shell(SMTP):
         if refusal is not None:
             self._refused(refusal, refusal.text)
             return
-        self._greet(client)
+        self._welcome()
         if rest:
             self.data_received(rest)
 
@@ -155,6 +170,8 @@ class Shell(SMTP):
         if machine is None:
             if self._arrival is not None:
                 self._arrival.data(data)
+            elif self._early is not None:
+                self._early += data
             return
         try:
             step = machine.receive(data)
@@ -167,7 +184,7 @@ class Shell(SMTP):
     def eof_received(self) -> bool:
         """The client has nothing more to say. It still hears the answer to what is under way (half-close)."""
         self._ended = True
-        return self._machine is not None and self._machine.waiting
+        return self._machine is not None and self._machine.waiting and not self._machine.encrypted  # TLS ends at once
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone; a message whose end was seen is still decided, other steps are given up."""
@@ -191,6 +208,76 @@ class Shell(SMTP):
     def resume_writing(self) -> None:
         """It has caught up."""
         self._resume(_UNREAD)
+
+    # -- TLS ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _implicit(self) -> bool:
+        """Whether clients here speak TLS from their first packet on (RFC 8314 §3)."""
+        encryption = self._entrance.options.encryption
+        return encryption is not None and encryption.implicit
+
+    def _encrypt(self) -> Waiting:
+        """What STARTTLS asks for. Nothing is read until the handshake reads. Raises when there is no TLS now."""
+        assert self._entrance.options.encryption is not None  # noqa: S101  # else the machine does not ask
+        context = self._entrance.options.encryption.context()
+        self._let_go()
+        self._pause(_HANDSHAKE)
+        return self._start_over(context)
+
+    async def _start_over(self, context: SSLContext) -> Reply:
+        machine = self._machine
+        assert machine is not None  # noqa: S101  # it waits for us
+        machine.forget_input()  # what came before the handshake came from anybody (CVE-2021-38371)
+        tls = await self._shake_hands(context)
+        if tls is not None:
+            machine.begin_again(tls)
+        return READY
+
+    def _encrypt_first(self) -> None:
+        """TLS before anything else; until it is there nobody has visited anybody."""
+        assert self._entrance.options.encryption is not None  # noqa: S101  # only called where TLS is spoken
+        try:
+            context = self._entrance.options.encryption.context()
+        except Exception as error:  # noqa: BLE001  # the client comes back
+            self._report_trouble(error)
+            self.abort()
+            self._lobby.leave(self, self._client)
+            return
+        self._pause(_HANDSHAKE)
+        self._early = bytearray()
+        self._task = task = self._loop.create_task(self._shake_hands(context))
+        task.add_done_callback(self._encrypted_first)
+
+    def _encrypted_first(self, task: Task[About | None]) -> None:
+        self._task = None
+        early, self._early = self._early, None
+        tls = None if task.cancelled() else task.result()
+        if tls is None or self._lobby.draining:
+            if tls is not None:
+                self._show_out(SHUTTING_DOWN)
+            self._lobby.leave(self, self._client)
+            return
+        self._welcome(tls)
+        if early:
+            self.data_received(bytes(early))
+
+    async def _shake_hands(self, context: SSLContext) -> About | None:
+        """Go on under TLS, or be without a connection."""
+        encryption, transport, found = self._entrance.options.encryption, self.transport, None
+        try:
+            if transport is not None and encryption is not None:
+                if self._paused & _UNREAD:  # who does not read our replies does not wait for the one to STARTTLS
+                    transport.abort()
+                    encryption.failed(self._client.ip, None)
+                else:
+                    found = await shake_hands(self._loop, transport, self, encryption, context, self._client.ip)
+        finally:
+            if found is None or self.transport is None:
+                found = self.transport = None
+            else:
+                self.transport, self._paused = found[0], 0
+        return found[1] if found is not None else None
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -239,6 +326,15 @@ class Shell(SMTP):
     def _wait_in_tarpit(self, machine: Machine) -> None:
         errors, self._refusals = machine.refusals - self._refusals, machine.refusals
         self._loop.call_later(min(errors * self._limits.tarpit, LONGEST_TARPIT), self._unstick)
+
+    def _let_go(self) -> None:
+        """Out of the tarpit: what was said so far must not be said under TLS."""
+        if self._machine is not None:
+            self._refusals = self._machine.refusals
+        if self._stuck is not None and self.transport is not None:
+            self.transport.write(b"".join(self._stuck))
+            self._resume(_TARPIT)
+        self._stuck = None
 
     def _unstick(self) -> None:
         machine, stuck = self._machine, self._stuck
@@ -299,7 +395,7 @@ class Shell(SMTP):
 
     def _show_out(self, reply: Reply | None, why: str = "") -> None:
         if self.transport is not None:
-            if reply is not None:
+            if reply is not None and (not self._implicit or self.transport.get_extra_info("ssl_object") is not None):
                 self.transport.write(render(reply))
             self.transport.close()
         if self._entrance.report is not None:
@@ -388,7 +484,9 @@ class Shell(SMTP):
         """Come to an end now."""
         if self._task is not None:
             self._task.cancel()
-        if self._machine is not None:
+        if self._paused & _HANDSHAKE:  # no word of ours would be understood
+            self.abort()
+        elif self._machine is not None:
             self._end(self._machine, SHUTTING_DOWN)
 
     def abort(self) -> None:

@@ -1,9 +1,10 @@
 """The files that a configuration names: are they there, and can nobody else read those that hold secrets?"""
 
 import re
+import time
 from pathlib import Path
 
-from flowengine.services.config.listeners import Flows, Listener
+from flowengine.services.config.listeners import Flows, Listener, ListenerTLS
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
@@ -31,8 +32,7 @@ def check_files(config: Config, document: dict[str, object], problems: Problems)
 
 def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> None:
     if listener.tls is not None:
-        _present((*path, "tls", "certificate"), listener.tls.certificate, problems)
-        _secret_file((*path, "tls", "key"), listener.tls.key, problems)
+        _tls_files((*path, "tls"), listener.tls, problems)
     if listener.users is None:
         return
     if listener.users.exists():
@@ -40,6 +40,23 @@ def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> No
     else:
         told = f"no such file: {listener.users}; nobody can authenticate until `flowengine users add` makes it"
         problems.add((*path, "users"), told, id="missing-file", severity="warning")
+
+
+def _tls_files(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
+    """Certificate and key, and whether they are a pair."""
+    good = _present((*path, "certificate"), tls.certificate, problems)
+    if not (_secret_file((*path, "key"), tls.key, problems) and good):
+        return
+    from flowengine.services.config.certificates import UnusableTLS, expiry, load_context  # most commands need no x509
+
+    try:
+        load_context(tls)
+        soon = expiry(tls.certificate, time.time())
+    except UnusableTLS as error:
+        problems.add((*path, error.field), str(error), id="unusable-tls")
+    else:
+        if soon is not None:
+            problems.add((*path, "certificate"), soon, id="expires", severity="warning")
 
 
 def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:
@@ -59,8 +76,11 @@ def _present(path: KeyPath, file: Path, problems: Problems) -> bool:
         return False
 
 
-def _secret_file(path: KeyPath, file: Path, problems: Problems) -> None:
-    if _present(path, file, problems) and _others_read(file):
+def _secret_file(path: KeyPath, file: Path, problems: Problems) -> bool:
+    """Whether the file is there and nobody else may read it."""
+    if not _present(path, file, problems):
+        return False
+    if _others_read(file):
         mode = file.stat().st_mode & 0o777
         problems.add(
             path,
@@ -68,6 +88,8 @@ def _secret_file(path: KeyPath, file: Path, problems: Problems) -> None:
             id="unsafe-mode",
             hint=f"chmod 600 {file}",
         )
+        return False
+    return True
 
 
 def _secrets_in_open(config: Config, document: dict[str, object], problems: Problems) -> None:
