@@ -21,6 +21,7 @@ from flowengine.servers.smtp.encryption import READY, About, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import Machine
+from flowengine.servers.smtp.pacing import BUSY, HANDSHAKE, MEMORY, TARPIT, UNREAD, Pacing
 from flowengine.servers.smtp.places import text_of
 from flowengine.servers.smtp.replies import render
 
@@ -30,11 +31,6 @@ RECEIVE = 65536
 TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=True)
 TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
 
-# Why a connection is not read from at the moment.
-_BUSY, _UNREAD, _MEMORY, _HANDSHAKE, _TARPIT = 1, 2, 4, 8, 16
-
-LONGEST_TARPIT = 60.0
-"""Seconds at a time, however many errors a client had."""
 _COUNTED = 50  # commands of a connection until the lobby hears of them
 
 
@@ -67,7 +63,7 @@ class Entrance:
         return Shell(self)
 
 
-class Shell(SMTP):
+class Shell(Pacing):
     """A connection of a client."""
 
     # What a connection has of its own, or what aiosmtpd's stream reader would need: not taken from the template.
@@ -87,11 +83,9 @@ class Shell(SMTP):
         self._visit: Session | None = None
         self._machine: Machine | None = None
         self._arrival: Arrival | None = None
-        self._stuck: list[bytes] | None = None
-        self._refusals = self._lines = 0
+        self._lines = 0
         self._task: Task[Any] | None = None
         self._early: bytearray | None = None  # what came under TLS before anybody could be asked about it
-        self._paused = 0
         self._held = 0
         self._ended = False
         self._mark, self._since, self._content_since = -1, self._loop.time(), 0.0
@@ -184,7 +178,9 @@ class Shell(SMTP):
     def eof_received(self) -> bool:
         """The client has nothing more to say. It still hears the answer to what is under way (half-close)."""
         self._ended = True
-        return self._machine is not None and self._machine.waiting and not self._machine.encrypted  # TLS ends at once
+        machine = self._machine
+        # TLS ends at once
+        return machine is not None and (machine.waiting or self._stuck is not None) and not machine.encrypted
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone; a message whose end was seen is still decided, other steps are given up."""
@@ -203,11 +199,11 @@ class Shell(SMTP):
 
     def pause_writing(self) -> None:
         """The client does not read its replies: then we do not read its commands."""
-        self._pause(_UNREAD)
+        self._pause(UNREAD)
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        self._resume(_UNREAD)
+        self._resume(UNREAD)
 
     # -- TLS ------------------------------------------------------------------------------------------------------
 
@@ -221,8 +217,8 @@ class Shell(SMTP):
         """What STARTTLS asks for. Nothing is read until the handshake reads. Raises when there is no TLS now."""
         assert self._entrance.options.encryption is not None  # noqa: S101  # else the machine does not ask
         context = self._entrance.options.encryption.context()
-        self._let_go()
-        self._pause(_HANDSHAKE)
+        self._let_go()  # nothing that was said before may be said under TLS
+        self._pause(HANDSHAKE)
         return self._start_over(context)
 
     async def _start_over(self, context: SSLContext) -> Reply:
@@ -244,7 +240,7 @@ class Shell(SMTP):
             self.abort()
             self._lobby.leave(self, self._client)
             return
-        self._pause(_HANDSHAKE)
+        self._pause(HANDSHAKE)
         self._early = bytearray()
         self._task = task = self._loop.create_task(self._shake_hands(context))
         task.add_done_callback(self._encrypted_first)
@@ -267,7 +263,7 @@ class Shell(SMTP):
         encryption, transport, found = self._entrance.options.encryption, self.transport, None
         try:
             if transport is not None and encryption is not None:
-                if self._paused & _UNREAD:  # who does not read our replies does not wait for the one to STARTTLS
+                if self._paused & UNREAD:  # who does not read our replies does not wait for the one to STARTTLS
                     transport.abort()
                     encryption.failed(self._client.ip, None)
                 else:
@@ -292,7 +288,7 @@ class Shell(SMTP):
             self._count(machine)
         replies = machine.take()
         if replies:
-            if self._stuck is not None or (machine.refusals != self._refusals and self._limits.tarpit > 0):
+            if self._sticks(machine):
                 self._stick(machine, replies)
             else:
                 transport.write(replies)
@@ -305,7 +301,7 @@ class Shell(SMTP):
             if self._stuck is None:
                 self._close(transport)
         elif self._task is not None and machine.backlog > self._limits.pending_input:
-            self._pause(_BUSY)
+            self._pause(BUSY)
 
     def _count(self, machine: Machine) -> None:
         """The lobby hears of the commands since the last time."""
@@ -313,41 +309,6 @@ class Shell(SMTP):
         self._lines = machine.lines
         if refusal is not None:
             machine.end(refusal)
-
-    def _stick(self, machine: Machine, replies: bytes) -> None:
-        """A client that makes errors waits for its replies, and we do not read on."""
-        if self._stuck is not None:
-            self._stuck.append(replies)
-            return
-        self._stuck = [replies]
-        self._pause(_TARPIT)
-        self._wait_in_tarpit(machine)
-
-    def _wait_in_tarpit(self, machine: Machine) -> None:
-        errors, self._refusals = machine.refusals - self._refusals, machine.refusals
-        self._loop.call_later(min(errors * self._limits.tarpit, LONGEST_TARPIT), self._unstick)
-
-    def _let_go(self) -> None:
-        """Out of the tarpit: what was said so far must not be said under TLS."""
-        if self._machine is not None:
-            self._refusals = self._machine.refusals
-        if self._stuck is not None and self.transport is not None:
-            self.transport.write(b"".join(self._stuck))
-            self._resume(_TARPIT)
-        self._stuck = None
-
-    def _unstick(self) -> None:
-        machine, stuck = self._machine, self._stuck
-        if machine is None or stuck is None or self.transport is None:
-            return
-        if machine.refusals != self._refusals and not machine.closing:
-            self._wait_in_tarpit(machine)
-            return
-        self._stuck = None
-        self._refusals = machine.refusals
-        self.transport.write(b"".join(stuck))
-        self._resume(_TARPIT)
-        self._settle(machine, None)
 
     def _answered(self, task: Task[Reply]) -> None:
         self._task = None
@@ -364,7 +325,7 @@ class Shell(SMTP):
         if self.transport is None:
             self._part(machine)
             return
-        self._resume(_BUSY)
+        self._resume(BUSY)
         try:
             step = machine.answer(reply)
         except Exception as failure:  # noqa: BLE001  # our mistake: no other connection may suffer for it
@@ -435,11 +396,11 @@ class Shell(SMTP):
 
     def wait_for_memory(self) -> None:
         """Stop reading until there is room."""
-        self._pause(_MEMORY)
+        self._pause(MEMORY)
 
     def memory_is_there(self) -> None:
         """Go on."""
-        self._resume(_MEMORY)
+        self._resume(MEMORY)
 
     def look(self, now: float) -> None:
         """Close the connection if its client has been silent for too long."""
@@ -450,7 +411,7 @@ class Shell(SMTP):
             if now - self._closing_since > self._limits.farewell_time:
                 transport.abort()
             return
-        ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & (_MEMORY | _TARPIT)
+        ours = (machine.waiting and not self._paused & UNREAD) or self._paused & (MEMORY | TARPIT)
         if ours or machine.progress != self._mark:
             self._mark, self._since = machine.progress, now
         late = now - self._since > (self._limits.data_time if machine.receiving else self._limits.command_time)
@@ -484,7 +445,7 @@ class Shell(SMTP):
         """Come to an end now."""
         if self._task is not None:
             self._task.cancel()
-        if self._paused & _HANDSHAKE:  # no word of ours would be understood
+        if self._paused & HANDSHAKE:  # no word of ours would be understood
             self.abort()
         elif self._machine is not None:
             self._end(self._machine, SHUTTING_DOWN)
@@ -498,19 +459,6 @@ class Shell(SMTP):
         machine.end(reply)
         self._settle(machine, None)
         self._unstick()
-
-    # -- back-pressure --------------------------------------------------------------------------------------------
-
-    def _pause(self, reason: int) -> None:
-        if not self._paused and self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-        self._paused |= reason
-
-    def _resume(self, reason: int) -> None:
-        if self._paused & reason:
-            self._paused &= ~reason
-            if not self._paused and self.transport is not None and not self.transport.is_closing():
-                self.transport.resume_reading()
 
 
 def _client(transport: BaseTransport, server: tuple[str, int] | None) -> Client:

@@ -109,6 +109,9 @@ def _authentication(config: Config, problems: Problems) -> None:
         if listener.tls is not None and listener.tls.client == "require" and listener.tls.client_ca is None:
             told = "client_ca says whose certificates are good; it is missing"
             problems.add((*path, "tls", "client"), told)
+        if listener.proxy and listener.tls is not None and listener.tls.implicit:
+            told = "a PROXY header cannot stand before implicit TLS here; use STARTTLS, or end TLS at the balancer"
+            problems.add((*path, "proxy"), told)
         if listener.delivery == "queue":
             told = "there is no queue yet; delivery is inline"
             problems.add((*path, "delivery"), told, id="not-yet", severity="warning")
