@@ -12,7 +12,7 @@ from flowengine.runtime.services import Level, Services
 from flowengine.servers.compiling import Compiler
 from flowengine.services.outbox import Outbox
 from flowengine.services.outside import services_for
-from flowengine.services.tls import ServerTLS, open_tls
+from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.users import PasswordChecker, open_users
 
 if TYPE_CHECKING:

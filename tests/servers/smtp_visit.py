@@ -29,6 +29,7 @@ class Visit:
     sender: str | None = None
     recipients: list[str] = field(default_factory=list)
     gone: int = 0
+    tls: Mapping[str, Any] = field(default_factory=dict)
 
     def _answer(self, step: str, argument: str, default: Reply = YES) -> Step:
         self.events.append((step, argument))
@@ -42,6 +43,10 @@ class Visit:
 
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         return self._answer(verb.lower(), host, Reply(250, "", ""))
+
+    def encrypted(self, tls: Mapping[str, Any]) -> None:
+        self.tls = tls
+        self.events.append(("tls", ""))
 
     def authenticate(self, mechanism: str, username: str, password: str) -> Step:
         default = Reply(235, "2.7.0", "Welcome") if password == "secret" else Reply(535, "5.7.8", "Wrong")  # noqa: S105  # a test's

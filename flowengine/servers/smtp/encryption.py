@@ -3,10 +3,11 @@
 The connection is the door's from its first packet, so limits and deadlines hold during a handshake too.
 """
 
-from asyncio import AbstractEventLoop, BaseProtocol, Transport
-from collections.abc import Mapping
+import types
+from asyncio import AbstractEventLoop, BaseProtocol, Task, Transport
+from collections.abc import Coroutine, Generator, Mapping
 from ssl import SSLContext, SSLObject
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from flowengine.runtime.actions import Reply
 
@@ -18,6 +19,7 @@ ENCRYPT_FIRST = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
 FAREWELL = 10.0
 """Seconds that a client gets to say goodbye in TLS."""
 
+T = TypeVar("T")
 About = Mapping[str, Any]
 """What flows know of a connection under TLS."""
 
@@ -71,3 +73,37 @@ async def shake_hands(
     except BaseException:
         transport.abort()
         raise
+
+
+def begin_at_once(loop: AbstractEventLoop, step: Coroutine[Any, Any, T]) -> Task[T]:
+    """A Task of a coroutine whose first part has run when this returns (from Python 3.12 on: an eager task).
+
+    uvloop begins to read as soon as `connection_made` returns: by then the handshake must be the one that is read for.
+    """
+    return loop.create_task(_begun(step))
+
+
+def _begun(step: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    try:
+        pending = step.send(None)
+    except StopIteration as done:
+        return _already(cast("T", done.value))
+    return _rest(step, pending)
+
+
+async def _already(value: T) -> T:
+    return value
+
+
+@types.coroutine
+def _rest(step: Coroutine[Any, Any, T], pending: object) -> Generator[Any, Any, T]:
+    try:
+        while True:
+            try:
+                answer = yield pending
+            except BaseException as error:  # noqa: BLE001  # a cancellation goes where the waiting is
+                pending = step.throw(error)
+            else:
+                pending = step.send(answer)
+    except StopIteration as done:
+        return cast("T", done.value)

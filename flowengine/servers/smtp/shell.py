@@ -17,7 +17,7 @@ from flowengine.runtime.actions import Reply
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
-from flowengine.servers.smtp.encryption import READY, About, shake_hands
+from flowengine.servers.smtp.encryption import READY, About, begin_at_once, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import Machine
@@ -194,7 +194,7 @@ class Shell(Pacing):
             return
         if self._task is None:
             self._part(machine)
-        elif not machine.deciding:
+        elif not machine.deciding and not self._paused & HANDSHAKE:  # a handshake ends by itself, and says why
             self._task.cancel()
 
     def pause_writing(self) -> None:
@@ -240,9 +240,8 @@ class Shell(Pacing):
             self.abort()
             self._lobby.leave(self, self._client)
             return
-        self._pause(HANDSHAKE)
-        self._early = bytearray()
-        self._task = task = self._loop.create_task(self._shake_hands(context))
+        self._paused, self._early = HANDSHAKE, bytearray()
+        self._task = task = begin_at_once(self._loop, self._shake_hands(context))
         task.add_done_callback(self._encrypted_first)
 
     def _encrypted_first(self, task: Task[About | None]) -> None:
