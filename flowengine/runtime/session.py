@@ -11,11 +11,13 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text, share
+from flowengine.language.values import Array, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Accept, Reject, Reply
+from flowengine.runtime.actions import Action, Reply
+from flowengine.runtime.authentication import Attempt
+from flowengine.runtime.authentication import decide as decide_login
 from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
@@ -63,6 +65,7 @@ class Session:
 
     __slots__ = (
         "_arrived",
+        "_attempt",
         "_runner",
         "_services",
         "_visit",
@@ -80,6 +83,7 @@ class Session:
         self.transaction: Transaction | None = None
         self._visit: Transaction | None = None
         self._arrived: Value = None
+        self._attempt: Attempt | None = None
         self.results: deque[RunResult] = deque(maxlen=20)
         """The last runs of phases that only ask, for traces."""
 
@@ -125,45 +129,31 @@ class Session:
             self._visit.helo = ""
         connection.tls = tls
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
-        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""
-        return self._authenticate(mechanism, username, password)
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
+        """What a client says of itself. The auth flow decides, else the users file; a 334 asks for more.
 
-    async def _authenticate(self, mechanism: str, username: str, password: str) -> Reply:
-        row = PHASES[Phase.AUTH]
-        if Phase.AUTH in self.policy.flows:
-            arguments = {
-                "mechanism": mechanism,
-                "username": from_text(username),
-                "password": Secret(from_text(password)),
-                "state": 0,
-            }
-            reply = self._ask(Phase.AUTH, arguments)
-            reply = reply if isinstance(reply, Reply) else await reply
-            verdict = self.results[-1].verdict
-            if isinstance(verdict, Accept):
-                username = str(verdict.changes.get("username", username))
-        elif self.policy.users is not None:
-            known = await self.policy.users.verify(username, password, self.connection.client.ip)
-            if known is None:
-                reply = Reply(454, "4.7.0", "Too many attempts, try again later")
-            else:
-                reply = row.reply(Accept) if known else row.reply(Reject)
-        else:
-            reply = Reply(503, "5.5.1", "Authentication is not offered here")
-        if reply.positive:
-            self.connection.username, self.connection.mechanism = username, mechanism
-        self._services.counters.increment("authentications", result="accepted" if reply.positive else "refused")
-        self._services.log.event(
-            "info" if reply.positive else "notice",
-            "auth",
-            listener=self.policy.id,
-            client=self.connection.client.ip,
-            mechanism=mechanism,
-            user=username,
-            reply=str(reply),
-        )
+        password: a token for OAUTHBEARER and XOAUTH2. response: the client's own words, where they say more.
+        """
+        return self._decide(Attempt(mechanism, username, password, response))
+
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        """A response of another mechanism, or to the flow's own question, decoded; None for none yet.
+
+        state: how many questions it has answered. A 334 asks for more: its text, an octet a character.
+        """
+        begun = self._attempt if state and self._attempt is not None else Attempt(mechanism)
+        return self._decide(replace(begun, response=response, state=state))
+
+    async def _decide(self, attempt: Attempt) -> Reply:
+        self._attempt = None
+        reply = await decide_login(attempt, self.policy, self._services, self.connection, self._ask_auth)
+        self._attempt = attempt if reply.code == 334 else None
         return reply
+
+    async def _ask_auth(self, arguments: Mapping[str, Value]) -> tuple[Reply, Action]:
+        step = self._ask(Phase.AUTH, arguments)
+        reply = step if isinstance(step, Reply) else await step
+        return reply, self.results[-1].verdict
 
     def impersonate(
         self, client: Peer, *, name: str | None, helo: str | None, protocol: str | None, login: str | None
@@ -336,7 +326,7 @@ class Session:
         reply = result.verdict.reply
         if not reply.positive and undo is not None:
             undo()
-        if not reply.positive:
+        if reply.code >= 400:
             self._services.log.event(
                 "notice",
                 run.phase,

@@ -78,7 +78,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig") -> Listener
     options = door.Options(
         hostname=listener.hostname or engine.config.hostname,
         bare_newline=listener.bare_newline,
-        auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
+        auth=listener.auth_mechanisms if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
         xclient=tuple(listener.xclient),
         xforward=tuple(listener.xforward),

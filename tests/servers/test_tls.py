@@ -418,8 +418,9 @@ def test_openssl_and_its_renegotiation(run: Run, tmp_path: Path, implicit: bool)
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
             assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(b"EHLO c\nR\n")  # R: renegotiate
-            output = await asyncio.wait_for(process.stdout.read(), 10)
+            output = await asyncio.wait_for(process.stdout.readuntil(b"Extended master secret"), 10)
+            process.stdin.write(b"R\n")  # renegotiate
+            output += await asyncio.wait_for(process.stdout.read(), 10)
             process.stdin.close()
             await process.wait()
             assert b"Verify return code: 0 (ok)" in output and b"Compression: NONE" in output

@@ -37,8 +37,18 @@ class Session(Protocol):
         """The connection is under TLS, and what the client said before counts no more (RFC 3207 §4.2)."""
         ...
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
-        """The credentials of PLAIN or LOGIN. 235 lets the client in."""
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
+        """Who a client says it is, and its password or token. 235 lets it in, 334 asks for more.
+
+        response: the client's own words, where the mechanism says more with them.
+        """
+        ...
+
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        """A response that means something to the session only: of another mechanism, or the answer to a 334.
+
+        state: how many questions were answered. The text of a 334 is the challenge, one character an octet.
+        """
         ...
 
     def impersonate(
@@ -142,7 +152,7 @@ class Options:
 
     hostname: str
     bare_newline: Literal["reject", "normalize"] = "reject"
-    auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
+    auth: tuple[str, ...] = ()
     allow_plaintext_auth: bool = False
     encryption: Encryption | None = None
     trace: bool = False

@@ -40,7 +40,7 @@ class Machine(Behind):
     ours, with `trace` every command.
     """
 
-    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_encrypt", "_extended")
+    __slots__ = ("_asked", "_auth_failures", "_authenticated", "_dialog", "_encrypt", "_extended")
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class Machine(Behind):
         super().__init__(session, options, report)
         self._encrypt = encrypt
         self._dialog: sasl.Dialog | None = None
+        self._asked: sasl.Dialog | None = None
         self._authenticated = self._extended = False
         self._auth_failures = 0
         self.trust = None
@@ -195,6 +196,11 @@ class Machine(Behind):
     def _response(self, line: bytes) -> Waiting | None:
         """A line within a dialog."""
         self._verb = "AUTH"
+        refusal = self._dialog.refusal if self._dialog is not None else None
+        if refusal is not None:  # whatever the client answers to it
+            self._dialog = None
+            self._end_login(refusal)
+            return None
         if line == b"*":
             self._dialog = None
             self._fault(CANCELLED)
@@ -210,18 +216,36 @@ class Machine(Behind):
             self._fault(Reply(501, "5.5.2", f"Authentication: {error}"))
             return None
         if isinstance(found, bytes):
-            self._dialog = dialog
-            self._write(CHALLENGE, sasl.encode(found))
+            self._challenge(dialog, found)
             return None
-        step = self._session.authenticate
-        return self._ask(self._credentials_answered, step, found.mechanism, found.username, found.password)
+        self._asked = dialog
+        if isinstance(found, sasl.Response):
+            step = self._session.exchange
+            return self._ask(self._login_answered, step, found.mechanism, found.octets, found.state)
+        about = found.mechanism, found.username, found.password, found.response
+        return self._ask(self._login_answered, self._session.authenticate, *about)
 
-    def _credentials_answered(self, reply: Reply) -> None:
+    def _challenge(self, dialog: sasl.Dialog, octets: bytes) -> None:
+        self._dialog = dialog
+        self._write(CHALLENGE, sasl.encode(octets))
+
+    def _login_answered(self, reply: Reply) -> None:
+        dialog, self._asked = self._asked, None
+        assert dialog is not None  # noqa: S101  # it is its step that ended
         self._authenticated = reply.positive
+        self._auth_failures += reply.code >= 500
+        found = dialog.hear(reply)
+        if isinstance(found, Reply):
+            self._end_login(found)
+        elif self._auth_failures >= self._limits.auth_failures:
+            self._end_login(reply)
+        else:
+            self._challenge(dialog, found)
+
+    def _end_login(self, reply: Reply) -> None:
+        """The last word of an AUTH command."""
         self._say(reply)
-        if reply.code >= 500:
-            self._auth_failures += 1
-            self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
+        self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
 
     # -- the others -----------------------------------------------------------------------------------------------
 
