@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flowengine.mail.body import uncopied
 from flowengine.mail.canonical import body_hash
 from flowengine.mail.edits import DeleteField, Edit, InsertField, ReplaceBody, ReplaceField
 from flowengine.mail.errors import MailError
@@ -182,6 +183,9 @@ class File:
             file.seek(start)
             while data := file.read(self.block):
                 yield data, 0, len(data)
+
+    def buffers(self, start: int) -> list[bytes | memoryview]:
+        return uncopied(self.spans(start))
 
 
 @pytest.mark.parametrize("block", [1, 7, 50, 4096])

@@ -214,10 +214,12 @@ class Mailing(Framing):
     def _complete(self, content: Content | Chunks) -> Waiting | None:
         intake = content.intake
         octets = intake.octets()
-        refusal = self._spoilt(content)
-        if refusal is None and intake.has_hidden_end(octets):
+        refusal = None
+        if intake.dropped:
+            refusal = self._spoilt(content)
+        elif intake.has_hidden_end(octets):
             refusal = HIDDEN_END
-        elif refusal is None and intake.has_long_line(octets):
+        elif intake.has_long_line(octets):
             self._reached("line_length")
             refusal = Reply(550, "5.6.0", f"Message has a line of more than {self._limits.message.line} octets")
         if refusal is not None:
