@@ -2,50 +2,26 @@
 
 import asyncio
 import contextlib
-import datetime
 import smtplib
 import ssl
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from flowengine.servers.smtp import Options
 from flowengine.servers.smtp.listener import loop_factory
 from flowengine.services.config.listeners import ListenerTLS
 from flowengine.services.tls import UnusableTLS, days_left, server_context
 from tests.servers.test_smtp_server import OPTIONS, serving
+from tests.world.certificates import Authority
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 
 
-def certificate(folder: Path, host: str = "mx.example.net", days: float = 90) -> ListenerTLS:
-    """A certificate that vouches for itself, as files."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(secret)
-    (folder / "key.pem").chmod(0o600)
-    return ListenerTLS(folder / "cert.pem", folder / "key.pem")
+def certificate(folder: Path) -> ListenerTLS:
+    """A certificate as files, and in `authority.pem` that of who vouches for it."""
+    return ListenerTLS(*Authority(folder).issue("mx.example.net"))
 
 
 @pytest.fixture(params=["asyncio", "fastest"])
@@ -64,7 +40,7 @@ def options_of(folder: Path, **changed) -> Options:
 
 
 def client_context(folder: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=folder / "cert.pem")
+    context = ssl.create_default_context(cafile=folder / "authority.pem")
     context.check_hostname = False
     return context
 
@@ -184,7 +160,7 @@ def test_certificates_that_cannot_be_used_are_named(tmp_path):
     (tmp_path / "rubbish.pem").write_text("rubbish")
     with pytest.raises(UnusableTLS, match="no certificate and key"):
         server_context(ListenerTLS(tmp_path / "rubbish.pem", good.key))
-    assert 89 < days_left(good.certificate) < 91
+    assert 0.9 < days_left(good.certificate) < 1.1
     assert days_left(tmp_path / "rubbish.pem") is None
 
 
