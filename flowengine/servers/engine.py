@@ -16,6 +16,7 @@ from flowengine.services.log_targets import open_log
 from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
+from flowengine.services.queue.queue import Queue
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile
 from flowengine.services.tls import server_context
@@ -42,6 +43,7 @@ class Engine:
     services: Services
     policies: Mapping[str, Policy]
     outbox: Outbox
+    queue: Queue
     runner: Runner
     viewed: ViewedLog
     tally: Tally
@@ -66,7 +68,8 @@ class Engine:
         contexts = {name: server_context(one.tls) for name, one in config.listeners.items() if one.tls is not None}
         memory = StoredMemory(config.storage.path, services.clock, services.log)
         outbox = Outbox(config, services, memory)
-        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, contexts)
+        queue = outbox.queue = Queue(config, services, outbox.ways)
+        return cls(config, services, policies, outbox, queue, Runner(), viewed, tally, shared, contexts)
 
     @property
     def directories(self) -> list[Path]:
@@ -75,11 +78,13 @@ class Engine:
         return [self.config.storage.directory, *sinks, *(store.path for store in self.config.quarantine.values())]
 
     async def __aenter__(self) -> "Engine":
+        self.queue.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.queue.close(self.config.limits.drain_time)
         await self.outbox.close()
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:

@@ -9,12 +9,12 @@ from typing import Literal
 
 
 def open_database(
-    path: Path, script: str, *, patience: float, synchronous: Literal["off", "normal"]
+    path: Path, script: str, *, patience: float, synchronous: Literal["off", "normal", "full"]
 ) -> sqlite3.Connection:
     """The file, made with mode 600 when it is missing, in WAL mode, with its tables. Raises sqlite3.Error and OSError.
 
     script: makes the tables that are missing. patience: seconds to wait for another process that writes. synchronous:
-    `off` outlives a killed process, not a power cut.
+    `off` outlives a killed process, not a power cut; `full` outlives both, at every commit.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -95,8 +95,11 @@ class Listener:
     ] = None
     delivery: Annotated[
         Literal["inline", "queue"],
-        Meta(description="inline: 250 after the next hop's own. queue: after the message is on disk."),
-    ] = "inline"
+        Meta(
+            description="queue: 250 after the message is on disk, and we try until it is delivered or returned. "
+            "inline: 250 after the next hop's own. What a sink keeps is on disk with either."
+        ),
+    ] = "queue"
     routes: Annotated[
         tuple[RouteRow, ...], Meta(description="The relay table: first match wins, else the listener's own.")
     ] = ()

@@ -121,9 +121,6 @@ def _authentication(config: Config, problems: Problems) -> None:
         if listener.allow_plaintext_auth and not listener.address.loopback:
             told = "passwords will travel in clear text over the network"
             problems.add((*path, "allow_plaintext_auth"), told, id="unsafe-password", severity="warning")
-        if listener.delivery == "queue":
-            told = "there is no queue yet; delivery is inline"
-            problems.add((*path, "delivery"), told, id="not-yet", severity="warning")
 
 
 def _addresses(config: Config, problems: Problems) -> None:
@@ -147,6 +144,8 @@ def _keys(config: Config, problems: Problems) -> None:
         or not _printable(config.dsn.from_)
     ):
         problems.add(("dsn", "from"), "not a mail address")
+    if config.dsn.transport is not None:
+        _reference(("dsn", "transport"), config.dsn.transport, config.transports, problems)
     if config.dsn.key is not None:
         name = config.dsn.key.removeprefix("pki:")
         if _reference(("dsn", "key"), name, config.pki, problems):

@@ -1,0 +1,264 @@
+"""The queue of one worker: puts messages on disk, and sees that what is due is tried.
+
+A new message is tried at once by the worker that took it, without a look at the disk; everything else is claimed when
+it is due, by whichever worker has room. One worker is the keeper and does what has to be done for all.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from flowengine.mail.evaluation import IN_A_THREAD
+from flowengine.runtime.services import Services
+from flowengine.services.outbox.ways import Ways
+from flowengine.services.queue.attempts import Attempt
+from flowengine.services.queue.bodies import digest
+from flowengine.services.queue.committer import Committer
+from flowengine.services.queue.model import Job, NewEntry, NewMessage, Stand, StoreTrouble
+from flowengine.services.queue.parcel import Queued
+from flowengine.services.queue.reports import Reporter
+from flowengine.services.queue.slots import Slots
+from flowengine.services.queue.sqlite import SQLiteStore
+from flowengine.services.queue.store import Store
+from flowengine.services.relay.stuffing import Buffer
+
+if TYPE_CHECKING:
+    from flowengine.services.config import Config
+
+POLL = 1.0
+"""Seconds between looks for what other processes made due."""
+PAUSE = 0.01
+"""Seconds between two claims: what comes within goes into one."""
+UPKEEP = 2.0
+"""Seconds between rounds of the keeper."""
+FAREWELL = 5.0
+"""Seconds that attempts get to come to an end, at the end."""
+IN_MEMORY = 256 << 10
+"""Octets; a larger message is read from its file when it is tried."""
+QUIET = 10.0
+"""Seconds between complaints about the storage."""
+DEFAULT_ROOM = 20
+
+
+class Queue:
+    """Made before the fork, started in the worker."""
+
+    def __init__(self, config: "Config", services: Services, ways: Ways, store: Store | None = None) -> None:
+        self.services, self.ways = services, ways
+        self._transports = config.transports
+        rules = config.queue
+        if store is None:
+            store = SQLiteStore(config.storage.directory, rules.row_size, rules.entries, rules.free_space)
+        self.committer = Committer(store)
+        self.reporter = Reporter(config, services, ways)
+        self.slots = Slots(rules.deliveries, self._room, services.clock.monotonic)
+        self.standing = Stand()
+        self._store = store
+        self._wake = asyncio.Event()
+        self._backlog = False
+        self._stopping = False
+        self._keeper = False
+        self._complained = -QUIET
+        self._attempts: dict[asyncio.Task[None], Attempt] = {}
+        self._loops: list[asyncio.Task[None]] = []
+
+    def _room(self, transport: str) -> int:
+        one = self._transports.get(transport)
+        return one.connections if one is not None else DEFAULT_ROOM
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin, in the running event loop. Trouble with the storage is logged, and tried again."""
+        self.committer.start()
+        self._loops = [asyncio.create_task(self._look()), asyncio.create_task(self._keep())]
+
+    def stop(self) -> None:
+        """Begin no further attempt. Messages are still taken."""
+        self._stopping = True
+
+    async def close(self, patience: float = FAREWELL) -> None:
+        """End. patience: seconds for those to whom a message is on its way; the others end soon."""
+        self.stop()
+        for loop in self._loops:
+            loop.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=min(FAREWELL, patience))
+            for task, attempt in tuple(self._attempts.items()):
+                if not attempt.sending:
+                    task.cancel()
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=max(0.1, patience - FAREWELL))
+            for task in tuple(self._attempts):
+                task.cancel()
+            await asyncio.sleep(0)
+        await self.committer.close()
+
+    def stand(self) -> dict[str, float]:
+        """How things stand, as gauges. What one has to tell for all, the keeper tells."""
+        found: dict[str, float] = {"queue_active": len(self.slots)}
+        if self._keeper:
+            stand = self.standing
+            age = self.services.clock.now() - stand.oldest if stand.oldest else 0.0
+            found |= {
+                "queue_messages": stand.queued,
+                "queue_held": stand.held,
+                "queue_parked": stand.parked,
+                "queue_bytes": stand.octets,
+                "queue_oldest_seconds": max(0.0, age),
+            }
+        return found
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    async def keep(self, transaction: str, parcel: Queued) -> None:
+        """Put a parcel; it is on disk when this returns. Raises StoreTrouble."""
+        chunks: Sequence[Buffer] = parcel.chunks
+        size = sum(map(len, chunks))
+        found = await asyncio.to_thread(digest, chunks) if size >= IN_A_THREAD else digest(chunks)
+        now = self.services.clock.now()
+        due = now + parcel.delay
+        transport = self._transports.get(parcel.place)
+        seats: dict[tuple[str, str], int] = {}
+        entries: list[NewEntry] = []
+        for number, one in zip(parcel.numbers, parcel.recipients, strict=True):
+            domain = self.ways.domain(parcel.place, one.address)
+            key = (parcel.place, domain)
+            if key not in seats and not parcel.delay and not self._stopping and self.slots.has_room(key):
+                seats[key] = self.slots.take(key)
+            entries.append(NewEntry(number, one.address, domain, one.dsn, key in seats))
+        expires = due + (transport.expire if transport is not None else 0)
+        new = NewMessage(
+            transaction,
+            parcel.sender,
+            parcel.place,
+            tuple(entries),
+            chunks,
+            size,
+            found,
+            parcel.about,
+            now,
+            due,
+            expires,
+        )
+        try:
+            jobs = await self._put(new)
+        except BaseException:
+            for key, seat in seats.items():
+                self.slots.give_back(seat, key)
+            raise
+        self.services.counters.increment("queued", len(entries), transport=parcel.place)
+        for job in jobs:
+            key = (job.place.transport, job.place.domain)
+            seat = seats.pop(key) if key in seats else self.slots.take(key)
+            self._begin(job, seat, chunks if size <= IN_MEMORY else None)
+        for key, seat in seats.items():
+            self.slots.give_back(seat, key)
+        if not all(one.take for one in entries):
+            self._backlog = True
+
+    async def _put(self, new: NewMessage) -> list[Job]:
+        store = self._store
+        large = new.size > IN_MEMORY
+        prepared = await asyncio.to_thread(store.prepare, new) if large else store.prepare(new)
+        try:
+            return await self.committer.change(lambda store: store.put(prepared))
+        except StoreTrouble as error:
+            await asyncio.to_thread(store.discard, prepared)
+            self.complain(error)
+            raise
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def _begin(self, job: Job, seat: int, chunks: Sequence[Buffer] | None = None, overdue: str = "") -> None:
+        attempt = Attempt(self, job, chunks, overdue)
+        task = asyncio.get_running_loop().create_task(attempt.carry_out())
+        self._attempts[task] = attempt
+        key = (job.place.transport, job.place.domain)
+
+        def ended(task: "asyncio.Task[None]") -> None:
+            del self._attempts[task]
+            self.slots.give_back(seat, key)
+            if self._backlog:
+                self._wake.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                problem = f"{type(error).__name__}: {error}"
+                self.services.log.event("error", "attempt failed", id=job.transaction, error=problem)
+
+        task.add_done_callback(ended)
+
+    def due(self) -> None:
+        """Something was put that nobody has taken yet."""
+        self._backlog = True
+        self._wake.set()
+
+    async def _look(self) -> None:
+        """Claim what is due, as long as there is room."""
+        pause = 0.0
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            pause = POLL
+            if self._stopping or self.slots.free <= 0:
+                continue
+            try:
+                pause = await self._claim()
+            except StoreTrouble as error:
+                self.complain(error)
+
+    async def _claim(self) -> float:
+        """Seconds until the next look. Raises StoreTrouble."""
+        now = self.services.clock.now()
+        wake = await self.committer.read(lambda store: store.wake())
+        if wake is None or wake > now:
+            self._backlog = False
+            return POLL if wake is None else min(POLL, wake - now)
+        slots = self.slots
+        free, failing = min(slots.free, 200), slots.failing
+        active = dict(slots.active)
+        jobs = await self.committer.change(lambda store: store.claim(now, free, active, slots.room, failing))
+        for job in jobs:
+            key = (job.place.transport, job.place.domain)
+            self._begin(job, slots.take(key, failing=bool(job.place.failures)))
+        self._backlog = True
+        if jobs:
+            await asyncio.sleep(PAUSE)
+        return PAUSE if jobs and slots.free > 0 else POLL
+
+    # -- for all ------------------------------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """What one worker does for all: dead workers, clocks, expiry, figures."""
+        while True:
+            try:
+                self._keeper = await self.committer.read(lambda store: store.keeper())
+                if self._keeper:
+                    await self._round()
+            except StoreTrouble as error:
+                self.complain(error)
+            await asyncio.sleep(UPKEEP)
+
+    async def _round(self) -> None:
+        now = self.services.clock.now()
+        freed = await self.committer.change(lambda store: store.take_over(now), lazy=True)
+        if freed:
+            self.services.counters.increment("taken_over", freed)
+            self.services.log.event("notice", "taken over", recipients=freed, text="their worker had died")
+            self.due()
+        await self.committer.change(lambda store: store.tidy(now), lazy=True)
+        for job, reply in await self.committer.change(lambda store: store.expired(now, 50), lazy=True):
+            if self._stopping:
+                break
+            key = (job.place.transport, job.place.domain)
+            self._begin(job, self.slots.take(key, failing=True), overdue=reply)
+        self.standing = await self.committer.read(lambda store: store.stand())
+
+    def complain(self, error: StoreTrouble) -> None:
+        now = self.services.clock.monotonic()
+        if now - self._complained >= QUIET:
+            self._complained = now
+            self.services.log.event("error", "queue storage", error=str(error))

@@ -1,0 +1,252 @@
+"""The queue in one SQLite file, shared by the workers of a machine (`store.Store`).
+
+WAL with synchronous FULL: what is committed outlives a power cut. Who holds what is told by locks (holders.py), large
+messages lie beside the file (bodies.py). Every change is one of `sqlite_entries.py`.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from flowengine.services.database import open_database, transaction
+from flowengine.services.queue import sqlite_entries as entries
+from flowengine.services.queue import sqlite_times as times
+from flowengine.services.queue.bodies import Bodies
+from flowengine.services.queue.holders import Holders
+from flowengine.services.queue.model import (
+    Damaged,
+    Fate,
+    Job,
+    NewMessage,
+    Rest,
+    Stand,
+    StoreFull,
+    StoreTrouble,
+)
+from flowengine.services.queue.schema import migrate
+from flowengine.services.relay.stuffing import Buffer
+
+PATIENCE = 10.0
+"""Seconds to wait for another process that writes."""
+NAME = "queue.db"
+_PAGES = 4000
+"""Pages of the log after which they are written back into the file."""
+_FULL = (sqlite3.SQLITE_FULL,)
+_LASTING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT)
+"""After these the connection is as good as before; after others it is opened anew."""
+_LOOK = 1.0
+"""Seconds for which what the disk said about its free space holds."""
+
+
+class SQLiteStore:
+    """The file and its connection. directory: of the storage. Nothing is opened before `open`.
+
+    row_size: a larger message becomes a file. most: entries at most. free_space: octets the disk must have left.
+    uptime: which run of the machine this is, and its age in seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        row_size: int = 64 << 10,
+        most: int = 1_000_000,
+        free_space: int = 0,
+        uptime: Callable[[], tuple[str, float]] = times.uptime,
+    ) -> None:
+        self.path = directory / NAME
+        self.row_size, self.most, self.free_space = row_size, most, free_space
+        self._uptime = uptime
+        self._holders = Holders(directory / "queue" / "holders")
+        self._bodies = Bodies(directory / "queue")
+        self._database: sqlite3.Connection | None = None
+        self._holder = 0
+        self._names = count()
+        self._obsolete: list[str] = []
+        self._looked, self._room = -_LOOK, True
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """See Store."""
+        with _translated():
+            self._drop()
+            database = open_database(self.path, "", patience=PATIENCE, synchronous="full")
+            try:
+                database.execute(f"pragma wal_autocheckpoint = {_PAGES}")
+                migrate(database)
+                if not self._holder:  # once: after trouble we still are who we were
+                    with transaction(database):
+                        row = (os.getpid(), time.time())
+                        holder = database.execute("insert into holder (pid, since) values (?, ?)", row).lastrowid or 0
+                        self._holders.hold(holder)
+                    self._holder = holder
+            except BaseException:
+                database.close()
+                raise
+            self._database = database
+
+    def close(self) -> None:
+        """See Store."""
+        with suppress(StoreTrouble):
+            if self._database is not None:
+                with self.transaction():
+                    entries.release(self._open, self._holder, time.time())
+                self._holders.forget(self._holder)
+        self._drop()
+        self._holders.let_go()
+        self._holder = 0
+
+    def _drop(self) -> None:
+        if self._database is not None:
+            with suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    @property
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            self.open()
+        assert self._database is not None  # noqa: S101  # open raises else
+        return self._database
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See Store."""
+        self._obsolete.clear()
+        try:
+            with _translated(), transaction(self._open):
+                yield
+        except _Broken:
+            self._drop()
+            raise
+        for name in self._obsolete:
+            self._bodies.remove(name)
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def prepare(self, new: NewMessage) -> NewMessage:
+        """See Store. Called from any thread once the store is open."""
+        if not self._holder:
+            raise StoreTrouble("the queue is not open")
+        self._check_disk()
+        if new.size <= self.row_size:
+            return new
+        name = f"{self._holder}-{new.transaction}-{next(self._names)}"
+        with _translated():
+            self._bodies.write(name, new.chunks)
+        return replace(new, file=name)
+
+    def discard(self, new: NewMessage) -> None:
+        """See Store."""
+        if new.file:
+            self._bodies.remove(new.file)
+
+    def _check_disk(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            with _translated():
+                found = os.statvfs(self.path.parent)
+            self._room = found.f_bavail * found.f_frsize >= self.free_space
+            self._looked = now
+        if not self._room:
+            raise StoreFull("the disk of the queue is nearly full")
+
+    def put(self, new: NewMessage) -> list[Job]:
+        """See Store."""
+        with _translated():
+            if entries.count(self._open) + len(new.entries) > self.most:
+                raise StoreFull(f"the queue has {self.most} entries, as many as [queue] allows")
+            return entries.put(self._open, self._holder, new)
+
+    def content(self, message: int) -> tuple[Sequence[Buffer], bytes]:
+        """See Store."""
+        with _translated():
+            found = entries.content(self._open, message)
+            if found is None:
+                raise Damaged("the content cannot be read")
+            body, file, digest = found
+            return [self._bodies.read(file) if file is not None else body], digest
+
+    # -- work ---------------------------------------------------------------------------------------------------------
+
+    def wake(self) -> float | None:
+        """See Store."""
+        with _translated():
+            (wake,) = self._open.execute("select min(wake) from place where wake is not null").fetchone()
+            return None if wake is None else float(wake)
+
+    def claim(
+        self, now: float, free: int, active: Mapping[tuple[str, str], int], room: Callable[[str], int], failing: int
+    ) -> list[Job]:
+        """See Store."""
+        with _translated():
+            return entries.claim(self._open, self._holder, now, free, active, room, failing)
+
+    def settle(self, job: Job, fates: Sequence[Fate], rest: Rest | None, now: float) -> None:
+        """See Store."""
+        with _translated():
+            self._obsolete += entries.settle(self._open, self._holder, job, fates, rest, now)
+
+    def take_over(self, now: float) -> int:
+        """See Store."""
+        with _translated():
+            database, freed = self._open, 0
+            alive = set()
+            for (holder,) in database.execute("select id from holder").fetchall():
+                if holder == self._holder or not self._holders.dead(holder):
+                    alive.add(holder)
+                    continue
+                freed += entries.release(database, holder, now)
+                self._holders.forget(holder)
+            left = list(self._bodies.left_behind(alive.__contains__))
+            if left:
+                used = {name for (name,) in database.execute("select file from message where file is not null")}
+                self._obsolete += [name for name in left if name not in used]
+            return freed
+
+    def expired(self, now: float, most: int) -> list[tuple[Job, str]]:
+        """See Store."""
+        with _translated():
+            return entries.expired(self._open, self._holder, now, most)
+
+    def stand(self) -> Stand:
+        """See Store."""
+        with _translated():
+            return entries.stand(self._open)
+
+    def keeper(self) -> bool:
+        """See Store."""
+        with _translated():
+            return self._holders.keep()
+
+    def tidy(self, now: float) -> None:
+        """See Store."""
+        with _translated():
+            times.follow_clock(self._open, now, *self._uptime())
+            self._open.execute(
+                "delete from place where wake is null and resting <= ? and id not in (select place from entry)", (now,)
+            )
+
+
+class _Broken(StoreTrouble):
+    """The connection is not to be trusted any more."""
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What SQLite and the disk say, in the words of the queue."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _FULL:
+            raise StoreFull(str(error)) from error
+        raise (StoreTrouble if code in _LASTING else _Broken)(str(error)) from error
+    except OSError as error:
+        full = error.errno in (28, 122)  # ENOSPC, EDQUOT
+        raise (StoreFull if full else StoreTrouble)(error.strerror or str(error)) from error
