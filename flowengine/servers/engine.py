@@ -78,7 +78,7 @@ class Engine:
         return [self.config.storage.directory, *sinks, *(store.path for store in self.config.quarantine.values())]
 
     async def __aenter__(self) -> "Engine":
-        self.queue.start()
+        await self.queue.start()
         return self
 
     async def __aexit__(

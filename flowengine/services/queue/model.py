@@ -13,11 +13,16 @@ from flowengine.services.relay.stuffing import Buffer
 
 
 class State(IntEnum):
-    """Whether an entry is to be delivered. PARKED: it cannot even be read, and waits for somebody to look."""
+    """Whether an entry is to be delivered.
+
+    HELD: until somebody releases it. PARKED: it cannot even be read, and waits for somebody to look. RETURNING: to be
+    given back to its sender without a further attempt.
+    """
 
     QUEUED = 0
     HELD = 1
     PARKED = 2
+    RETURNING = 3
 
 
 class About(msgspec.Struct, frozen=True, omit_defaults=True):

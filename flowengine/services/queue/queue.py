@@ -68,9 +68,13 @@ class Queue:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin, in the running event loop. Trouble with the storage is logged, and tried again."""
         self.committer.start()
+        try:
+            await self.committer.read(lambda store: store.stand())
+        except StoreTrouble as error:
+            self.complain(error)
         self._loops = [asyncio.create_task(self._look()), asyncio.create_task(self._keep())]
 
     def stop(self) -> None:
@@ -250,7 +254,7 @@ class Queue:
             self.services.log.event("notice", "taken over", recipients=freed, text="their worker had died")
             self.due()
         await self.committer.change(lambda store: store.tidy(now), lazy=True)
-        for job, reply in await self.committer.change(lambda store: store.expired(now, 50), lazy=True):
+        for job, reply in await self.committer.change(lambda store: store.overdue(now, 50), lazy=True):
             if self._stopping:
                 break
             key = (job.place.transport, job.place.domain)

@@ -21,13 +21,15 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         "create index place_wake on place (wake) where wake is not null",
         (
             "create table message (id integer primary key, transaction_id text not null, sender text not null,"
-            " size integer not null, queued real not null, digest blob not null, file text, about blob not null, body blob)"
+            " size integer not null, queued real not null, digest blob not null, file text, about blob not null,"
+            " body blob)"
         ),
         "create index message_transaction on message (transaction_id)",
         # since: when `due` was set, to notice a clock that went back
         (
-            "create table entry (id integer primary key, message integer not null references message, number integer not null,"
-            " place integer not null references place, recipient text not null, dsn text not null,"
+            "create table entry (id integer primary key, message integer not null references message,"
+            " number integer not null, place integer not null references place, recipient text not null,"
+            " dsn text not null,"
             " state integer not null default 0, holder integer, fence integer not null default 0, due real not null,"
             " since real not null, expires real not null, attempts integer not null default 0,"
             " warned integer not null default 0, tried real not null default 0, reply text not null default '')"
@@ -38,7 +40,7 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         "create index entry_holder on entry (holder) where holder is not null",
         "create index entry_aside on entry (state) where state <> 0",
         # one row: what tells a jump of the clock (sqlite_times.py), and how much there is
-        "create table state (boot text not null, lead real not null, entries integer not null, octets integer not null)",
+        "create table state (boot text not null, lead real not null, entries int not null, octets int not null)",
         "insert into state values ('', 0, 0, 0)",
         "create trigger entry_comes after insert on entry begin update state set entries = entries + 1; end",
         "create trigger entry_goes after delete on entry begin update state set entries = entries - 1; end",

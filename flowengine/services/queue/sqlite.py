@@ -209,10 +209,10 @@ class SQLiteStore:
                 self._obsolete += [name for name in left if name not in used]
             return freed
 
-    def expired(self, now: float, most: int) -> list[tuple[Job, str]]:
+    def overdue(self, now: float, most: int) -> list[tuple[Job, str]]:
         """See Store."""
         with _translated():
-            return entries.expired(self._open, self._holder, now, most)
+            return entries.overdue(self._open, self._holder, now, most)
 
     def stand(self) -> Stand:
         """See Store."""

@@ -4,7 +4,7 @@
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -26,6 +26,7 @@ from flowengine.services.queue.model import (
 
 AT_ONCE = 100
 """Recipients of one attempt (RFC 5321 §4.5.3.1.8: every server takes as many)."""
+RETURNED = "554 5.0.0 Returned by the operator"
 _FREE = "state = 0 and holder is null"
 _COLUMNS = "id, number, recipient, dsn, attempts, fence + 1, expires, warned"
 _DECODE = msgspec.json.Decoder(About).decode
@@ -105,6 +106,12 @@ def _wake(database: sqlite3.Connection, place: int) -> None:
     """Say anew when there is something to do at a place."""
     (due,) = database.execute(f"select min(due) from entry where place = ? and {_FREE}", (place,)).fetchone()  # noqa: S608  # a constant
     database.execute("update place set wake = max(?, resting) where id = ?", (due, place))  # null stays null
+
+
+def wake_places(database: sqlite3.Connection, places: Iterable[int]) -> None:
+    """Say anew when there is something to do at places whose entries somebody changed."""
+    for place in places:
+        _wake(database, place)
 
 
 def count(database: sqlite3.Connection) -> int:
@@ -240,24 +247,26 @@ def _read(database: sqlite3.Connection, message: int, place: Place, rows: Sequen
 _Row = tuple[int, int, str, str, int, int, float, int]
 
 
-def expired(database: sqlite3.Connection, holder: int, now: float, most: int) -> list[tuple[Job, str]]:
-    """Entries beyond their time at places that failed since then, with the place's last words."""
-    rows = database.execute(
-        "select message, place, place.transport, place.domain, place.failures, place.reply from entry"
-        f" join place on place.id = entry.place where {_FREE} and expires <= ? and failures > 0 and failed >= expires"
-        " group by message, place limit ?",
-        (now, most),
-    ).fetchall()
+def overdue(database: sqlite3.Connection, holder: int, now: float, most: int) -> list[tuple[Job, str]]:
+    """Entries that go back without a further attempt, with the reason (see Store.overdue)."""
     jobs: list[tuple[Job, str]] = []
-    for message, id_, transport, domain, failures, reply in rows:
-        found = database.execute(
-            f"select {_COLUMNS} from entry where message = ? and place = ? and {_FREE} and expires <= ? limit {AT_ONCE}",  # noqa: S608  # constants
-            (message, id_, now),
+    asked = f"state = {State.RETURNING} and holder is null"
+    late = f"{_FREE} and expires <= {float(now)!r} and failures > 0 and failed >= expires"
+    for which, own in ((asked, f"state = {State.RETURNING}"), (late, f"state = 0 and expires <= {float(now)!r}")):
+        rows = database.execute(
+            "select message, place, place.transport, place.domain, place.failures, place.reply from entry"  # noqa: S608
+            f" join place on place.id = entry.place where {which} group by message, place limit ?",
+            (most,),
         ).fetchall()
-        job = _taken(database, holder, message, Place(id_, transport, domain, failures), found)
-        _wake(database, id_)
-        if job.entries:
-            jobs.append((job, reply))
+        for message, id_, transport, domain, failures, reply in rows:
+            found = database.execute(
+                f"select {_COLUMNS} from entry where message = ? and place = ? and holder is null and {own} limit 100",  # noqa: S608
+                (message, id_),
+            ).fetchall()
+            job = _taken(database, holder, message, Place(id_, transport, domain, failures), found)
+            _wake(database, id_)
+            if job.entries:
+                jobs.append((job, RETURNED if which is asked else reply))
     return jobs
 
 

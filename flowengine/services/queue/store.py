@@ -48,8 +48,8 @@ class Store(Protocol):
     ) -> list[Job]:
         """Take entries that are due, from as many places as there are, at most `free` jobs.
 
-        active: jobs under way by transport and domain. room: jobs at a time for one place of a transport. failing: jobs that may go
-        to places that failed last time; each of those gets one.
+        active: jobs under way by transport and domain. room: jobs at a time for one place of a transport. failing:
+        jobs that may go to places that failed last time; each of those gets one.
         """
         ...
 
@@ -66,9 +66,9 @@ class Store(Protocol):
         """Free what dead holders hold; how many entries. What they left behind besides is cleared away."""
         ...
 
-    def expired(self, now: float, most: int) -> list[tuple[Job, str]]:
-        """Take entries beyond their time whose place has failed since then, with its last words: they need no attempt
-        of their own."""
+    def overdue(self, now: float, most: int) -> list[tuple[Job, str]]:
+        """Take entries that go back to their senders without an attempt of their own, each with the reason: those beyond
+        their time whose place has failed since then, and those that somebody wants returned."""
         ...
 
     def stand(self) -> Stand:
