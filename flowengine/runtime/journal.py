@@ -48,6 +48,7 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
         verdict=outcome.verdict or "Refused",
         reply=str(reply),
         kept=len(outcome.kept) if reply.positive else 0,
+        deliveries=transaction.deliveries[:SHOWN],
         actions=[_actions(run) for run in outcome.runs[:SHOWN]],
         errors=[to_text(shown(str(run.error))) for run in outcome.runs if run.error is not None][:SHOWN],
         results=evaluation.summary() if evaluation is not None else {},

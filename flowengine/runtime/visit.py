@@ -56,7 +56,8 @@ class Transaction:
     """One message on its way, from MAIL FROM to the reply after the dot.
 
     started: Unix time in seconds. ip, helo: the client's, as SPF and the flows see them (`SetSenderIP`).
-    delay: what `SetDelayedDeliver` asked for, seconds. actionid: `$actionid`.
+    delay: what `SetDelayedDeliver` asked for, seconds. actionid: `$actionid`. deliveries: for each next hop that took
+    the message the transport, host, TLS and reply, for the log.
     """
 
     id: str
@@ -70,4 +71,5 @@ class Transaction:
     metadata: dict[str, str] = field(default_factory=dict)
     actionid: int = 1
     delay: float = 0
+    deliveries: list[Mapping[str, str]] = field(default_factory=list)
     evaluation: Evaluation | None = None

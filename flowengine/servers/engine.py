@@ -13,7 +13,7 @@ from flowengine.servers.compiling import Compiler
 from flowengine.services.clock import SystemClock
 from flowengine.services.log_targets import open_log
 from flowengine.services.metrics import Tally
-from flowengine.services.outbox import Outbox
+from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
 from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
@@ -61,8 +61,9 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
+        outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
         tls = open_tls(config, services)
-        return cls(config, services, policies, Outbox(config, services), Runner(), viewed, tally, shared, tls)
+        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, tls)
 
     @property
     def directories(self) -> list[Path]:

@@ -15,7 +15,7 @@ from flowengine.services import resources
 from tests.interop.checks import Disagreement
 from tests.interop.dkim_keys import records, rsa_key
 from tests.interop.next_hop import Delivery, NextHop, next_hop
-from tests.servers.tls_files import Authority
+from tests.world.certificates import Office
 from tests.world.engine import Engine, serving
 
 USER, PASSWORD = "alice@example.net", "correct horse battery"
@@ -75,6 +75,7 @@ transport = "server"
 host = "127.0.0.1:{hop}"
 [transports.server]
 host = "127.0.0.1:{server}"
+tls = {{ mode = "verify", authorities = "{folder}/authority.pem" }}
 """
 AUTH_FLOW = """\
 if ($saslmechanism == "PLAIN") {{ if ($saslpassword == "{password}") Accept(); Reject("wrong password"); }}
@@ -83,7 +84,6 @@ Reject("wrong token");
 """
 LISTENERS = 7
 
-AUTHORITY = Authority()
 Started = TypeVar("Started")
 
 
@@ -142,6 +142,11 @@ class World:
         """Where the mail server behind us is to listen."""
         return free_port()
 
+    @cached_property
+    def authority(self) -> Office:
+        """Who signs the certificates of all servers."""
+        return Office(self.folder)
+
     def engine(self) -> Engine:
         """Our server."""
         dns_port = self._stack.enter_context(dns_server(records()))
@@ -151,11 +156,10 @@ class World:
     def configuration(self, dns: int, hop: int, server: int) -> Path:
         """The file with what our server is told, and the files that it names. The numbers are ports."""
         self.file("example.pem", rsa_key().pem())
-        AUTHORITY.issue(self.folder)
-        AUTHORITY.write(self.authorities)
+        self.authority.issue("mx.example.net", "127.0.0.1")
         self.file("auth.hsl", AUTH_FLOW.format(password=PASSWORD, token=TOKEN, user=USER).encode())
         flows = resources.find("flows")
-        text = CONFIG.format(folder=self.folder, flows=flows, dns=dns, hop=hop, server=server)
+        text = CONFIG.format(folder=self.authority.folder, flows=flows, dns=dns, hop=hop, server=server)
         config = self.file("flowengine.toml", text.encode())
         run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
         return config
@@ -163,7 +167,7 @@ class World:
     @property
     def authorities(self) -> Path:
         """The file with whom clients of our TLS trust."""
-        return self.folder / "authorities.pem"
+        return self.authority.file
 
     def news(self) -> str:
         """What our server wrote into its log since this was asked last."""

@@ -100,7 +100,7 @@ def test_the_line_tells_what_happened():
     assert line == {
         "listener": "inbound", "client": "192.0.2.7", "helo": "mx.example.org", "user": "alice",
         "sender": "alice@example.org", "recipients": ["bob@example.net"], "recipient_count": 1, "message_id": "<1@x>",
-        "size": 37, "verdict": "Deliver", "reply": "250 2.0.0 Ok", "actions": ["Deliver*"], "errors": [], "results": {}, "kept": 1,
+        "size": 37, "verdict": "Deliver", "reply": "250 2.0.0 Ok", "deliveries": [], "actions": ["Deliver*"], "errors": [], "results": {}, "kept": 1,
         "signing": [{"recipient": "bob@example.net", "verdict": "signed", "domains": ["example.org/s1"]}],
         "seconds": 0.0,
     }  # fmt: skip

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from smtp_visit import OPTIONS, with_limits
 from test_smtp_server import ENVELOPE, MESSAGE, House, Peer, run, serving, slow
-from tls_files import Authority
 
 from flowengine.servers.smtp import Capacity, Options
 from flowengine.services.config.listeners import ListenerTLS
 from flowengine.services.fakes import FakeClock, FakeCounters, FakeLog
 from flowengine.services.server_tls import ServerTLS
+from tests.world.certificates import Authority
 
 __all__ = ["run"]  # the fixture
 

@@ -187,6 +187,14 @@ LISTENER = '[transports.out]\nhost = "192.0.2.1:25"\n[listeners.a]\naddress = "1
         ("[transports.a]\n", "exactly one of host, mx = true and sink says where mail goes; there is none"),
         ('[transports.a]\nsink = "x"\nmx = true', "not mx and sink together"),
         ('[transports.a]\nmx = true\nprotocol = "lmtp"', "LMTP is not spoken"),
+        ('[transports.a]\nmx = true\nsasl = { username = "u", password = "p" }', "whatever DNS names"),
+        ('[transports.a]\nhost = "a:25"\ntls = { mode = "off", implicit = true }', "do not go together"),
+        ('[transports.a]\nhost = "unix:x"\ntls = { mode = "verify" }', "a Unix socket has no name"),
+        ('[transports.a]\nhost = "a:25"\ntls = { key = "x" }', "certificate and key stand together"),
+        (
+            '[transports.a]\nhost = "a:25"\ntls = { mode = "off" }\nsasl = { username = "u", password = "p" }',
+            "the password never travels without TLS",
+        ),
         ('[transports.a]\nhost = "a:25"\nretry = []', "0 items"),
         ('[transports.a]\nhost = "a:25"\nretry = [0]', "retry[1]: expected a whole number >= 1"),
         ('[transports.a]\nhost = "a:25"\nsource = "a"', "is not an IP address"),
@@ -293,6 +301,19 @@ def test_files_that_are_missing_or_open_to_others_are_told(tmp_path: Path) -> No
         (14, "unsafe-mode"),
     ]
     assert "mode 640" in str(caught.value) and "PEM" not in str(caught.value)
+
+
+def test_files_for_tls_that_hold_no_certificate_are_told(tmp_path: Path) -> None:
+    for name in ("ca.pem", "own.pem", "own.key"):
+        (tmp_path / name).write_text("no certificate")
+        (tmp_path / name).chmod(0o600)
+    file = tmp_path / "f.toml"
+    tls = 'tls = { authorities = "ca.pem", certificate = "own.pem", key = "own.key" }'
+    file.write_text(f'[transports.t]\nhost = "a.example:25"\n{tls}\n')
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    told = [(problem.id, problem.message.partition("] ")[2].partition(":")[0]) for problem in caught.value.problems]
+    assert told == [("bad-file", "authorities"), ("bad-file", "certificate")]
 
 
 def test_safe_files_are_taken(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.services import Services
-from flowengine.runtime.visit import Client, Connection, Transaction
+from flowengine.runtime.visit import Client, Connection, Recipient, Transaction
 from flowengine.runtime.world import World
 from flowengine.services import files
 from flowengine.services.config import Config, QuarantineStore, Timeouts, Transport
 from flowengine.services.config import NextHop as Hop
 from flowengine.services.fakes import fake_services
-from flowengine.services.outbox import Outbox
+from flowengine.services.outbox import Memory, Outbox
 from flowengine.services.outbox.remembered import Remembered
 
 OK = Reply(250, "2.0.0", "OK")
@@ -37,17 +37,23 @@ class House:
 
     def __init__(self, transports: dict[str, Transport], quarantine: dict[str, QuarantineStore], time: float) -> None:
         config = Config(hostname="mx.example.net", transports=transports, quarantine=quarantine)  # type: ignore[arg-type]
+        self.parameters: dict[str, str] = {}
+        self.recipient_parameters: dict[str, dict[str, str]] = {}
         self.use(replace(config, limits=replace(config.limits, transaction_time=time)), fake_services())
         self.connection = Connection(Client("192.0.2.1"), "inbound", helo="client.example", helo_verb="EHLO")
 
-    def use(self, config: Config, services: Services) -> None:
-        """Another configuration and another world."""
+    def use(self, config: Config, services: Services, memory: Memory | None = None) -> None:
+        """Another configuration, another world, another memory."""
         self.config, self.services = config, services
-        self.outbox = Outbox(config, services)
+        self.outbox = Outbox(config, services, memory)
 
     async def commit(self, *kept: Kept, message: Message, reply: Reply = OK) -> Reply:
         world = World(self.services)
         transaction = Transaction("t1", 1_700_000_000.0, world, parse_path("<a@example.org>"), ip="192.0.2.1")
+        transaction.parameters = self.parameters
+        for address, parameters in self.recipient_parameters.items():
+            transaction.recipients.append(Recipient(parse_path(f"<{address}>"), parameters))
+        self.deliveries = transaction.deliveries
         return await self.outbox.commit(self.connection, Outcome(transaction, message, reply, (), kept, "Deliver"))
 
     async def deliver(self, *where: tuple[str, str], content: bytes = CONTENT, reply: Reply = OK) -> Reply:
@@ -447,14 +453,17 @@ def test_everything_is_synced_before_the_answer(tmp_path: Path, monkeypatch: pyt
 
 
 def test_memory_is_bounded_in_number_and_time() -> None:
-    now = [0.0]
-    memory = Remembered(lambda: now[0], seconds=10, entries=3)
-    fates = [(bytes([n]), "a", "b", "way", 0) for n in range(5)]
-    for number, fate in enumerate(fates):
-        memory.add(fate, 100 + number)
-    memory.add(fates[4], 104)
-    assert len(memory) == 3
-    assert [fate in memory for fate in fates] == [False, False, True, True, True]
-    assert not memory.may_know(100) and memory.may_know(104)
-    now[0] = 11
-    assert not memory.may_know(104) and len(memory) == 0
+    async def main() -> None:
+        now = [0.0]
+        memory = Remembered(lambda: now[0], seconds=10, entries=3)
+        fates = [(bytes([n]), "a", "b", "way", 0) for n in range(5)]
+        for number, fate in enumerate(fates):
+            await memory.add([fate], 100 + number)
+        await memory.add([fates[4]], 104)
+        assert len(memory) == 3
+        assert await memory.known(fates) == set(fates[2:])
+        assert not memory.may_know(100) and memory.may_know(104)
+        now[0] = 11
+        assert not memory.may_know(104) and len(memory) == 0
+
+    run(main())

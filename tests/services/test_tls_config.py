@@ -9,7 +9,7 @@ from flowengine.language.problems import Problem
 from flowengine.services.config import Config, ConfigError, load
 from flowengine.services.fakes import FakeClock, FakeCounters, FakeLog, fake_services
 from flowengine.services.server_tls import open_tls
-from tests.servers.tls_files import Authority
+from tests.world.certificates import Authority
 
 AUTHORITY = Authority()
 NAME = "mx.example.net"

@@ -88,6 +88,14 @@ class Limits:
     recipients: Annotated[
         int, Meta(description="Recipients of one message (RFC 5321 §4.5.3.1.8: at least 100).", ge=1, le=100_000)
     ] = 1000
+    destinations: Annotated[
+        int,
+        Meta(
+            description="Next hops of one message at a time; those beyond are asked in their turn.",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 20
     hops: Annotated[
         int, Meta(description="Received fields, then the message loops (RFC 5321 §6.3).", ge=1, le=1000)
     ] = 100

@@ -5,6 +5,7 @@ out before something failed is remembered, so that the client's retry does not s
 """
 
 from flowengine.services.outbox.outbox import Outbox
-from flowengine.services.outbox.remembered import Remembered
+from flowengine.services.outbox.remembered import Memory, Remembered
+from flowengine.services.outbox.stored import StoredMemory
 
-__all__ = ["Outbox", "Remembered"]
+__all__ = ["Memory", "Outbox", "Remembered", "StoredMemory"]

@@ -10,17 +10,15 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Deliver, Kept, Quarantine, Reply
 from flowengine.runtime.outcome import Outcome
 from flowengine.runtime.sealing import Sealer
-from flowengine.runtime.services import Level
 from flowengine.runtime.visit import Connection
 from flowengine.services.outbox import told
 from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
+from flowengine.services.outbox.notes import Notes
 from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed, Stored
-from flowengine.services.outbox.remembered import Fate, digest
 from flowengine.services.received import received
 from flowengine.services.relay import Answer, Stage
 from flowengine.services.relay.stuffing import Buffer
@@ -52,7 +50,7 @@ class Commit:
         self._outbox, self._connection, self._outcome = outbox, connection, outcome
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + outbox.time
-        self._digest: bytes | None = None
+        self._notes = Notes(outbox, outcome)
 
     async def carry_out(self) -> Reply:
         """The reply for the client, when everything is done that is to be done."""
@@ -69,23 +67,23 @@ class Commit:
     async def _parcels(self) -> list[Parcel]:
         """Recipients of the same content by the same way together; without those who have it from an earlier try."""
         services, transaction = self._outbox.services, self._outcome.transaction
-        size = self._outcome.message.received_size
-        if self._outbox.remembered.may_know(size):
-            await self._find_digest()
         now = services.clock.now()
         sealer = Sealer(now)
         trace = received(self._connection, transaction, self._outbox.hostname, now)
         dsn = {
             one.address.address: passed_on(one.parameters, RCPT_DSN) for one in transaction.recipients if one.parameters
         }
-        found: dict[object, Parcel] = {}
+        wanted: list[tuple[Kept, str, Recipient]] = []
         copies: Counter[tuple[str, str]] = Counter()
         for kept in self._outcome.kept:
-            place = self._place(kept)
-            recipient = Recipient(kept.recipient, copies[place, kept.recipient], dsn.get(kept.recipient, ""))
-            copies[place, kept.recipient] += 1
-            if self._digest is not None and self._fate(place, kept.sender, recipient) in self._outbox.remembered:
-                self._count("remembered", place)
+            place, address = self._place(kept), kept.recipient
+            wanted.append((kept, place, Recipient(address, copies[place, address], dsn.get(address, ""))))
+            copies[place, address] += 1
+        known = await self._notes.known(wanted)
+        found: dict[object, Parcel] = {}
+        for number, (kept, place, recipient) in enumerate(wanted):
+            if number in known:
+                self._notes.count("remembered", place)
                 continue
             message = await sealer.seal(kept)
             # a directory keeps what is said of each recipient, a next hop hears only addresses
@@ -104,11 +102,11 @@ class Commit:
         if isinstance(kept, Quarantine):
             return f"quarantine:{kept.id}"
         if isinstance(kept, Deliver) and kept.delay > 0:
-            self._log("error", "there is no queue yet for a delayed delivery", recipient=kept.recipient)
+            self._notes.log("error", "there is no queue yet for a delayed delivery", recipient=kept.recipient)
             raise CalledOff(NO_QUEUE)
         place = kept.transportid or ""
         if not self._outbox.ways.relays(place) and self._outbox.ways.sink(place) is None:
-            self._log("error", "no transport", recipient=kept.recipient, transport=place or None)
+            self._notes.log("error", "no transport", recipient=kept.recipient, transport=place or None)
             raise CalledOff(NO_WAY)
         return place
 
@@ -129,7 +127,7 @@ class Commit:
                 dsn=passed_on(parameters, MAIL_DSN) if parameters else "",
             )
         about = self._about(kept)
-        parcel = Stored(place, kept.sender, chunks, failed=partial(self._disk_failed, place))
+        parcel = Stored(place, kept.sender, chunks, failed=partial(self._notes.disk_failed, place))
         sink = ways.sink(place)
         if isinstance(kept, Quarantine):  # kept as the flow left it: what is on top is put there when it leaves
             keep = self._outbox.quarantines.keep
@@ -156,8 +154,9 @@ class Commit:
     # -- before anything is sent ----------------------------------------------------------------------------------
 
     async def _ask(self, parcels: Sequence[Parcel]) -> None:
-        """Every destination for every recipient. Raises CalledOff when one of them says no."""
+        """Every destination for every recipient, or the first ones of many. Raises CalledOff when one says no."""
         alone = len(parcels) == 1
+        parcels = parcels[: self._outbox.destinations]
         try:
             async with asyncio.timeout_at(self._deadline):
                 if alone:
@@ -166,12 +165,12 @@ class Commit:
                     await asyncio.gather(*(parcel.prepare(alone=False) for parcel in parcels))
         except TimeoutError:
             self._call_off(parcels)
-            self._log("warning", "no next hop answered in time")
+            self._notes.log("warning", "no next hop answered in time")
             raise CalledOff(TOO_LATE) from None
         failed = _failed(parcels)
         if failed:
             self._call_off(parcels)
-            self._note(parcels)
+            self._notes.note(parcels)
             raise CalledOff(told.refusal(failed))
 
     def _call_off(self, parcels: Iterable[Parcel]) -> None:
@@ -184,9 +183,14 @@ class Commit:
         """The disk first, then one next hop, then the others together. Raises CalledOff for all but success."""
         relayed = [parcel for parcel in parcels if isinstance(parcel, Relayed)]
         steps: list[Sequence[Parcel]] = [[parcel] for parcel in parcels if isinstance(parcel, Stored)]
-        steps += [relayed[:1], relayed[1:]]
+        most = self._outbox.destinations  # beyond, they are asked in their turn: connections are not for one message
+        steps += [relayed[:1], *(relayed[at : at + most] for at in range(1, len(relayed), most))]
         done: list[Parcel] = []
         for number, step in enumerate(steps):
+            if done and self._loop.time() >= self._deadline:
+                self._late(parcel for later in steps[number:] for parcel in later)
+                done += [parcel for later in steps[number:] for parcel in later]
+                break
             await self._hand_over(step)
             done += step
             failed = _failed(done)
@@ -194,10 +198,15 @@ class Commit:
                 self._call_off(parcel for later in steps[number + 1 :] for parcel in later)
                 raise CalledOff(told.refusal(failed))
         if _failed(done):
-            await self._find_digest()
-            for parcel in done:
-                self._remember(parcel)
+            await self._notes.remember(done)
             raise CalledOff(HALF)
+
+    def _late(self, parcels: Iterable[Parcel]) -> None:
+        """What has not begun in time does not begin."""
+        for parcel in (late := list(parcels)):
+            parcel.answers = [Answer(TOO_LATE, Stage.ENVELOPE, heard=False)] * len(parcel.recipients)
+        self._call_off(late)
+        self._notes.note(late)
 
     async def _hand_over(self, step: Sequence[Parcel]) -> None:
         """Send, but wait no longer than the client does: the sending itself goes on, and is remembered."""
@@ -226,7 +235,7 @@ class Commit:
         for task, parcel in tasks:
             if task.done() and (error := task.exception()) is not None:
                 parcel.answers = [_unknown(Reply(451, "4.3.0", str(error)))] * len(parcel.recipients)
-        self._note(step)
+        self._notes.note(step)
 
     def _leave_alone(self, task: "asyncio.Task[None]", parcel: Parcel) -> None:
         """Nobody waits for this any more, but it may still arrive."""
@@ -235,62 +244,9 @@ class Commit:
 
         def arrived(task: "asyncio.Task[None]") -> None:
             if not task.cancelled() and task.exception() is None and any(one.positive for one in parcel.answers):
-                self._outbox.keep_alive(self._loop.create_task(self._remember_late(parcel)))
+                self._outbox.keep_alive(self._loop.create_task(self._notes.remember_late(parcel)))
 
         task.add_done_callback(arrived)
-
-    # -- memory, log and counters ---------------------------------------------------------------------------------
-
-    async def _find_digest(self) -> None:
-        if self._digest is None:
-            message = self._outcome.message
-            large = message.received_size >= IN_A_THREAD
-            self._digest = await asyncio.to_thread(digest, message) if large else digest(message)
-
-    def _fate(self, place: str, sender: str, recipient: Recipient) -> Fate:
-        return (self._digest or b"", sender, recipient.address, place, recipient.copy)
-
-    def _remember(self, parcel: Parcel) -> None:
-        for recipient, answer in zip(parcel.recipients, parcel.answers, strict=True):
-            if answer.positive:
-                fate = self._fate(parcel.place, parcel.sender, recipient)
-                self._outbox.remembered.add(fate, self._outcome.message.received_size)
-
-    async def _remember_late(self, parcel: Parcel) -> None:
-        await self._find_digest()
-        self._remember(parcel)
-        self._log("notice", "delivered after the client was told to come back", transport=parcel.place)
-
-    def _note(self, parcels: Iterable[Parcel]) -> None:
-        """Count what became of each recipient, and log what went wrong."""
-        for parcel in parcels:
-            for recipient, answer in zip(parcel.recipients, parcel.answers, strict=True):
-                if answer.positive and answer.stage is not Stage.END:
-                    continue  # accepted, and then called off
-                if answer.positive:
-                    self._count("delivered", parcel.place)
-                    continue
-                self._count("refused" if told.permanent(answer) else "deferred", parcel.place)
-                if answer.uncertain:
-                    self._count("duplicate", parcel.place)
-                self._log(
-                    "warning",
-                    "not delivered",
-                    recipient=recipient.address,
-                    transport=parcel.place,
-                    stage=str(answer.stage),
-                    reply=str(answer.reply),
-                    uncertain=answer.uncertain or None,
-                )
-
-    def _count(self, result: str, place: str) -> None:
-        self._outbox.services.counters.increment("deliveries", result=result, transport=place)
-
-    def _disk_failed(self, place: str, error: OSError) -> None:
-        self._log("error", "cannot write", transport=place, error=str(error))
-
-    def _log(self, level: Level, event: str, **fields: object) -> None:
-        self._outbox.services.log.event(level, event, id=self._outcome.transaction.id, **fields)
 
 
 def _failed(parcels: Iterable[Parcel]) -> Failed:

@@ -10,7 +10,7 @@ from flowengine.runtime.sealing import CANNOT_SIGN
 from flowengine.runtime.services import Services
 from flowengine.runtime.visit import Connection
 from flowengine.services.outbox.commit import Commit
-from flowengine.services.outbox.remembered import Remembered
+from flowengine.services.outbox.remembered import Memory, Remembered
 from flowengine.services.outbox.ways import Ways
 from flowengine.services.quarantine import Quarantines
 
@@ -21,16 +21,18 @@ LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
 
 
 class Outbox:
-    """Transports, quarantines and the memory of what was half delivered."""
+    """Transports, quarantines and the memory of what was half delivered (default: one of this process alone)."""
 
-    def __init__(self, config: "Config", services: Services) -> None:
+    def __init__(self, config: "Config", services: Services, remembered: Memory | None = None) -> None:
         self.services = services
         self.hostname: str = config.hostname
         self.time = config.limits.transaction_time
         """Seconds from the dot to the reply."""
+        self.destinations = config.limits.destinations
+        """Next hops of one message at a time."""
         self.ways = Ways(config, services)
         self.quarantines = Quarantines({name: store.path for name, store in config.quarantine.items()})
-        self.remembered = Remembered(services.clock.monotonic)
+        self.remembered: Memory = remembered or Remembered(services.clock.monotonic)
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def commit(self, connection: Connection, outcome: Outcome) -> Reply:
@@ -57,3 +59,4 @@ class Outbox:
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=1.0)
         await self.ways.close()
+        await self.remembered.close()

@@ -99,7 +99,7 @@ class Relayed(Parcel):
         """The content, for the recipients that were accepted; who was not asked beforehand is asked now."""
         if not self.answers:
             await self.prepare(alone=True)
-        if self.transaction is not None:
+        if self.transaction is not None and any(answer.positive for answer in self.answers):
             self.answers = await self.transaction.send(self.chunks)
 
     async def abort(self) -> None:

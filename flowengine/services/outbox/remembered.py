@@ -1,17 +1,42 @@
 """Who has a message already, although its client was told to come back (DESIGN: inline delivery).
 
-Kept in memory, bounded in number and time. After a restart, or in another process, a retry delivers twice: SMTP allows
-that (RFC 1047), losing a message it does not.
+Bounded in number and time. What is forgotten, a retry delivers twice: SMTP allows that (RFC 1047), losing a message it
+does not. This memory is that of one process; stored.py has the one that processes share.
 """
 
 import hashlib
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from flowengine.mail.message import Message
 
 Fate = tuple[bytes, str, str, str, int]
 """Digest of the message as received, sender, recipient, where to, and which of several copies."""
+
+
+SECONDS = 86400.0
+"""For how long it is known that a recipient has a message."""
+
+
+class Memory(Protocol):
+    """Who has which message."""
+
+    def may_know(self, size: int) -> bool:
+        """Whether anything may be known of a message of so many octets. Cheap: every message asks."""
+        ...
+
+    async def known(self, fates: Sequence[Fate]) -> set[Fate]:
+        """Those of the fates that are done."""
+        ...
+
+    async def add(self, fates: Sequence[Fate], size: int) -> None:
+        """These recipients have the message of so many octets."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open."""
+        ...
 
 
 def digest(message: Message) -> bytes:
@@ -25,7 +50,7 @@ def digest(message: Message) -> bytes:
 class Remembered:
     """Deliveries that are done. seconds: how long they are known; entries: how many at most."""
 
-    def __init__(self, monotonic: Callable[[], float], seconds: float = 86400.0, entries: int = 100_000) -> None:
+    def __init__(self, monotonic: Callable[[], float], seconds: float = SECONDS, entries: int = 100_000) -> None:
         self._monotonic, self._seconds, self._entries = monotonic, seconds, entries
         self._known: OrderedDict[Fate, tuple[float, int]] = OrderedDict()
         self._sizes: Counter[int] = Counter()
@@ -34,20 +59,25 @@ class Remembered:
         return len(self._known)
 
     def may_know(self, size: int) -> bool:
-        """Whether anything is known of a message of so many octets: the digest is only made when it can matter."""
+        """Whether anything is known of a message of so many octets."""
         self._forget()
         return size in self._sizes
 
-    def add(self, fate: Fate, size: int) -> None:
-        """A recipient has the message."""
-        self._drop(fate)
-        self._known[fate] = (self._monotonic() + self._seconds, size)
-        self._sizes[size] += 1
+    async def known(self, fates: Sequence[Fate]) -> set[Fate]:
+        """Those of the fates that are done."""
+        return {fate for fate in fates if fate in self._known}
+
+    async def add(self, fates: Sequence[Fate], size: int) -> None:
+        """These recipients have the message of so many octets."""
+        for fate in fates:
+            self._drop(fate)
+            self._known[fate] = (self._monotonic() + self._seconds, size)
+            self._sizes[size] += 1
         while len(self._known) > self._entries:
             self._drop(next(iter(self._known)))
 
-    def __contains__(self, fate: Fate) -> bool:
-        return fate in self._known
+    async def close(self) -> None:
+        """Nothing is open."""
 
     def _forget(self) -> None:
         now = self._monotonic()

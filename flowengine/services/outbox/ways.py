@@ -87,6 +87,7 @@ class Ways:
             host=host,
             port=port,
             path=path,
+            name=name,
             protocol=transport.protocol,
             helo=transport.helo or self._hostname,
             sources=tuple(map(str, sources)),

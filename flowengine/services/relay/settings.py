@@ -43,7 +43,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """One next hop. path: a Unix socket in place of host and port.
+    """One next hop. path: a Unix socket in place of host and port. name: what DNS calls a host that is an address.
 
     helo: our name. sources: local addresses to connect from, at most one a family; with any, other families are not
     used. connections: at a time. messages_per_connection: then it is closed. idle: seconds an unused one is kept.
@@ -54,6 +54,7 @@ class RelaySettings:
     host: str = ""
     port: int = 25
     path: str = ""
+    name: str = ""
     protocol: Literal["smtp", "lmtp"] = "smtp"
     helo: str = "localhost"
     sources: tuple[str, ...] = ()
@@ -69,6 +70,8 @@ class RelaySettings:
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
+        if self.name:
+            return f"{self.name}[{self.host}]:{self.port}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 

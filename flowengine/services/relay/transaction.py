@@ -27,6 +27,8 @@ class Transaction:
         self.envelope = envelope
         self.tls = connection.tls if connection is not None else ""
         """Version and cipher when the connection is encrypted."""
+        self.host = str(pool.settings)
+        """The host that was asked."""
         self.answers = tuple(answers)
 
     @classmethod

@@ -57,7 +57,9 @@ relayhost = [127.0.0.1]:{last}
 smtp_dns_support_level = disabled
 smtpd_peername_lookup = no
 smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_tls_security_level = none
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certificate}
+smtpd_tls_key_file = {key}
 smtp_tls_security_level = none
 smtputf8_enable = yes
 smtputf8_autodetect_classes = sendmail
@@ -90,6 +92,7 @@ retry unix - - n - - error
 discard unix - - n - - discard
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
+tlsmgr unix - - n 1000? 1 tlsmgr
 postlog unix-dgram n - n - 1 postlogd
 """
 
@@ -105,9 +108,11 @@ class Postfix:
         owner = pwd.getpwnam("postfix")
         os.chown(self.folder / "data", owner.pw_uid, owner.pw_gid)
         daemons = call("postconf", "-d", "-h", "daemon_directory").output.decode().strip()
+        certificate, key = world.authority.issue("127.0.0.1")
         ports = {"before": self.before, "behind": self.behind, "last": world.hop.port, "ours": world.port("signing")}
         ports |= {"secure": self.secure, "encrypted": world.port("relay-encrypted")}
-        (self.folder / "main.cf").write_text(_MAIN.format(folder=self.folder, daemons=daemons, **ports))
+        files = {"folder": self.folder, "daemons": daemons, "certificate": certificate, "key": key}
+        (self.folder / "main.cf").write_text(_MAIN.format(**files, **ports))
         (self.folder / "master.cf").write_text(
             _SERVICES.format(**ports, refused=REFUSED, authorities=world.authorities)
         )
@@ -202,6 +207,14 @@ def as_next_hop(world: World, name: str) -> None:
     names = added(arrived.content, MESSAGES[name], SIGNED)
     expect(sorted(names) == ["dkim-signature", "received", "received"], f"fields on top: {names}")
     _verifies(world, arrived.content)
+
+
+@PEER.check("our mail comes to it by TLS, with its certificate verified")
+def by_tls(world: World) -> None:
+    postfix(world)
+    arrived = through(world, world.port("towards-server"), PLAIN)
+    theirs = arrived.content.partition(b"\r\n\tid ")[0]
+    expect(b"by postfix.example.org (Postfix) with ESMTPS id" in arrived.content, f"its trace field: {theirs!r}")
 
 
 @PEER.check("SMTPUTF8 with addresses in UTF-8, {0}", [("as client",), ("as next hop",)])
