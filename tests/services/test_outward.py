@@ -14,6 +14,7 @@ from tests.world.engine import serving
 CONFIG = """\
 hostname = "mx.example.net"
 storage = "sqlite:{folder}/state.db"
+workers = 1
 [dns]
 servers = ["{dns}"]
 [network]
