@@ -35,6 +35,11 @@ class Problem:
     message: str
     hint: str = ""
 
+    @property
+    def brief(self) -> str:
+        """Place and problem on one line."""
+        return f"{self.span.file}:{self.span.line}:{self.span.column}: {self.message}"
+
     def document(self) -> dict[str, object]:
         """The finding as `check --json` prints it."""
         return {
@@ -50,7 +55,7 @@ class FlowProblems(Exception):  # named by what it says
     """A flow that cannot be loaded, with everything that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(f"{p.span.file}:{p.span.line}:{p.span.column}: {p.message}" for p in problems))
+        super().__init__("; ".join(problem.brief for problem in problems))
         self.problems = tuple(problems)
 
 
@@ -78,7 +83,7 @@ def render(problem: Problem, source: Sequence[str] | None) -> str:
     source: the lines of the file, or None when they are not at hand.
     """
     span = problem.span
-    head = f"{span.file}:{span.line}:{span.column}: {problem.message}"
+    head = problem.brief
     if problem.severity != "error":
         head = f"{span.file}:{span.line}:{span.column}: {problem.severity}: {problem.message}"
     if source is None or not 1 <= span.line <= len(source):

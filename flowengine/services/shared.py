@@ -16,6 +16,7 @@ import msgspec
 from flowengine.language.values import Array, Value
 from flowengine.runtime.memory import ENTRIES, ENTRY_SIZE, TOTAL_SIZE, SharedMemory
 from flowengine.runtime.services import Clock, Log
+from flowengine.services.database import open_database, transaction
 
 NAME = "shared.db"
 PATIENCE = 0.25
@@ -48,7 +49,6 @@ class SharedFile:
 
     def prepare(self) -> None:
         """Make the file, and forget the memory of an earlier run of the server. Raises OSError."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             connection = self._open()
             connection.execute("DELETE FROM memory")
@@ -70,23 +70,17 @@ class SharedFile:
         """Do something in one transaction; what to go on with when the file cannot be used."""
         try:
             connection = self._connection or self._open()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                result = work(connection)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
+            with transaction(connection):
+                return work(connection)
+        except (sqlite3.Error, OSError) as error:
             self._complain(error)
             return otherwise
-        return result
 
     def read(self, query: str, *values: object) -> tuple[Any, ...] | None:
         """One row, without a transaction of its own; none when the file cannot be used."""
         try:
             row: tuple[Any, ...] | None = (self._connection or self._open()).execute(query, values).fetchone()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self._complain(error)
             return None
         return row
@@ -98,18 +92,10 @@ class SharedFile:
             self._connection = None
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, cached_statements=64)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.executescript(_SCHEMA)
-        except sqlite3.Error:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
+        self._connection = open_database(self.path, _SCHEMA, patience=PATIENCE, synchronous="off")
+        return self._connection
 
-    def _complain(self, error: sqlite3.Error) -> None:
+    def _complain(self, error: Exception) -> None:
         now = self._clock.monotonic()
         if now - self._said >= _QUIET:
             self._said = now

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from flowengine.servers.engine import Engine
 from flowengine.servers.processes.child import Child
+from flowengine.servers.processes.privileges import Account
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
 """Seconds before a worker that died is replaced: doubled each time, until one has lived for a while."""
@@ -13,6 +14,11 @@ HEALTHY = 5.0
 
 Sockets = Mapping[str, tuple[socket.socket, ...]]
 Start = Callable[["Generation", int], Child]
+
+
+def addresses_of(engine: Engine) -> dict[str, str]:
+    """Where the listeners of a configuration listen, by name."""
+    return {name: str(listener.address) for name, listener in engine.config.listeners.items()}
 
 
 class Slot:
@@ -32,10 +38,12 @@ class Slot:
 
 
 class Generation:
-    """Workers with one engine. start: forks one."""
+    """Workers with one engine, under one account. start: forks one."""
 
-    def __init__(self, number: int, engine: Engine, sockets: Sequence[Sockets], start: Start) -> None:
-        self.number, self.engine, self.sockets = number, engine, sockets
+    def __init__(
+        self, number: int, engine: Engine, account: Account | None, sockets: Sequence[Sockets], start: Start
+    ) -> None:
+        self.number, self.engine, self.account, self.sockets = number, engine, account, sockets
         self._start = start
         self.slots = [Slot() for _ in sockets]
         self.promoted: float | None = None

@@ -76,9 +76,7 @@ class Link:
             finally:
                 listening.cancel()
                 self._log.filters = ()
-                if not listening.done() or listening.cancelled():
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await listening
+                await asyncio.wait([listening])
             self._writer.close()
             self._writer = None
 

@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowengine.language.problems import FlowProblems, Problem
+from flowengine.language.problems import FlowProblems
+from flowengine.runtime.services import Level
 from flowengine.servers.engine import Engine
 from flowengine.servers.processes.child import Child, fork
-from flowengine.servers.processes.generation import Generation, Slot
+from flowengine.servers.processes.generation import Generation, Slot, addresses_of
 from flowengine.servers.processes.privileges import Account, NoPrivileges, prepare, raise_file_limit
 from flowengine.servers.processes.signals import Signals
 from flowengine.servers.processes.sockets import Sockets
@@ -47,7 +48,7 @@ class CannotServe(Exception):
 
 def refuse_unbuilt(config: "Config") -> None:
     """Raises CannotServe for a configuration with keys whose work is not built: they would be empty promises."""
-    unbuilt = [_line(one) for one in config.warnings if one.id == "not-built"]
+    unbuilt = [one.brief for one in config.warnings if one.id == "not-built"]
     if unbuilt:
         raise CannotServe("\n".join(unbuilt), 2)
 
@@ -70,7 +71,6 @@ class Parent:
         self._leaving: list[Child] = []
         self._announced: set[str] = set()
         self._again = self._stopping = False
-        self._account: Account | None = None
         self._next_since = 0.0
         self._failure = ""
 
@@ -109,17 +109,16 @@ class Parent:
     def _begin(self, engine: Engine) -> None:
         """Start the next generation beside the current one. Raises CannotServe for what keeps it from starting."""
         config = engine.config
-        addresses = {name: str(listener.address) for name, listener in config.listeners.items()}
         workers = config.workers or len(os.sched_getaffinity(0))
         try:
-            self._account = Account.named(config.user) if config.user is not None else None
-            prepare(engine.directories, self._account)
+            account = Account.named(config.user) if config.user is not None else None
+            prepare(engine.directories, account)
             if self._current is None:
                 engine.shared.prepare()
-                if self._account is not None and os.geteuid() == 0:
-                    os.chown(engine.shared.path, self._account.uid, self._account.gid)
-            sockets = self._sockets.open(addresses, workers)
-            self._watch.open(config, self._account)
+                if account is not None and os.geteuid() == 0:
+                    os.chown(engine.shared.path, account.uid, account.gid)
+            sockets = self._sockets.open(addresses_of(engine), workers)
+            self._watch.open(config, account)
         except NoPrivileges as error:
             raise CannotServe(str(error), 2) from None
         except ListenError as error:
@@ -127,15 +126,14 @@ class Parent:
         except OSError as error:
             raise CannotServe(str(error), 3) from None
         self._count += 1
-        self._next = Generation(self._count, engine, sockets, self._start)
+        self._next = Generation(self._count, engine, account, sockets, self._start)
         self._next_since = time.monotonic()
         self._next.fill(self._next_since)
 
     def _start(self, generation: Generation, number: int) -> Child:
-        account = self._account
         child = fork(
             f"worker {generation.number}.{number + 1}",
-            lambda control: work(generation.engine, generation.sockets[number], control, account),
+            lambda control: work(generation.engine, generation.sockets[number], control, generation.account),
             time.monotonic(),
             [*self._parents_ends(), *self._sockets.others(generation.sockets[number]), *self._watch.sockets],
         )
@@ -146,14 +144,12 @@ class Parent:
         """The next generation is ready: it serves, and the current one drains."""
         before, self._current, self._next = self._current, generation, None
         generation.promoted = now
-        config = generation.engine.config
-        self._config = config
+        self._config = generation.engine.config
         if before is not None:
             self._previous = before.engine
             self._leaving += before.end(now + before.engine.config.limits.drain_time + LAST_WORDS)
             self._log("notice", "reloaded", generation=generation.number, workers=len(generation.slots))
-        addresses = {name: str(listener.address) for name, listener in config.listeners.items()}
-        self._sockets.keep(addresses, len(generation.slots))
+        self._sockets.keep(addresses_of(generation.engine), len(generation.slots))
         for name, sockets in generation.sockets[0].items():
             line = f"ready {name} {' '.join(map(address_of, sockets))}"
             if line not in self._announced:
@@ -172,9 +168,7 @@ class Parent:
         self._failure = reason
         if self._current is not None:
             self._log("error", "reload failed", generation=generation.number, text=f"{reason}; the old one goes on")
-            engine = self._current.engine
-            self._watch.open(engine.config, self._account)
-            self._supervisor.ready("reload failed, the old configuration serves")
+            self._return_to(self._current)
 
     def _reload(self) -> None:
         """SIGHUP: build what the file says now, beside what runs."""
@@ -183,7 +177,6 @@ class Parent:
             return
         self._again = False
         self._supervisor.reloading()
-        account = self._account
         try:
             config = self._read()
             if config.storage != self._config.storage:
@@ -191,17 +184,21 @@ class Parent:
             refuse_unbuilt(config)
             self._begin(Engine.build(config))
         except (ConfigError, FlowProblems) as error:
-            self._refuse([_line(problem) for problem in error.problems])
+            self._refuse([problem.brief for problem in error.problems])
         except CannotServe as error:
             self._refuse([str(error)])
         except Exception as error:  # noqa: BLE001  # whatever is wrong with the new one, the old one serves
             self._refuse([f"{type(error).__name__}: {error}"])
-        else:
-            return
-        self._account = account
 
     def _refuse(self, problems: list[str]) -> None:
         self._log("error", "reload failed", problems=problems, text="the old configuration goes on")
+        if self._current is not None:
+            self._return_to(self._current)
+
+    def _return_to(self, generation: Generation) -> None:
+        """A reload came to nothing: what it opened is closed again."""
+        self._sockets.keep(addresses_of(generation.engine), len(generation.slots))
+        self._watch.open(generation.engine.config, generation.account)
         self._supervisor.ready("reload failed, the old configuration serves")
 
     def _take_back(self, now: float) -> None:
@@ -303,7 +300,7 @@ class Parent:
         if self._current is not None:
             self._current.fill(now)
             if self._watch_slot.child is None and self._watch_slot.due <= now:
-                self._start_watch(now)
+                self._start_watch(self._current.account, now)
         for child in self._leaving:
             if child.deadline is not None and now > child.deadline:
                 self._log("warning", "killed", worker=child.name, text="did not end in time")
@@ -313,8 +310,8 @@ class Parent:
         if self._again and self._next is None and not self._stopping:
             self._reload()
 
-    def _start_watch(self, now: float) -> None:
-        watch, account = self._watch, self._account
+    def _start_watch(self, account: Account | None, now: float) -> None:
+        watch = self._watch
         self._watch_slot.child = child = fork(
             "watch",
             lambda control: watch.work(control, account),
@@ -333,14 +330,10 @@ class Parent:
     def _parents_ends(self) -> list[socket.socket]:
         return [*self._signals.ends, *(child.control for child in self._everybody())]
 
-    def _log(self, level: str, event: str, **fields: object) -> None:
+    def _log(self, level: Level, event: str, **fields: object) -> None:
         generation = self._current or self._next
         if generation is not None:
-            generation.engine.services.log.event(level, event, **fields)  # type: ignore[arg-type]  # a Level by name
-
-
-def _line(problem: Problem) -> str:
-    return f"{problem.span.file}:{problem.span.line}:{problem.span.column}: {problem.message}"
+            generation.engine.services.log.event(level, event, **fields)
 
 
 def _how(status: int) -> str:

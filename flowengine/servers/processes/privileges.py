@@ -61,9 +61,8 @@ def unwritable(directories: Iterable[Path]) -> list[Path]:
     return [place for place in directories if not os.access(place, os.W_OK | os.X_OK)]
 
 
-def raise_file_limit() -> int:
-    """As many open files as we may have; how many that are."""
+def raise_file_limit() -> None:
+    """As many open files as we may have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard

@@ -8,11 +8,14 @@ bound, are shared by all workers.
 import errno
 import os
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 from flowengine.servers.processes.systemd import activated
 from flowengine.servers.smtp.listener import BACKLOG, ListenError, address_of, bind, split_address
+
+Row = tuple[socket.socket, ...]
+"""The sockets of one listener in one worker."""
 
 
 class Sockets:
@@ -42,18 +45,13 @@ class Sockets:
         """Close what none of these listeners needs any more."""
         self._close([one for one in self._bound if one not in set(addresses.items())])
         for rows in self._bound.values():
-            kept = {id(one) for row in rows[:workers] for one in row}
-            for row in rows[workers:]:
-                for one in row:
-                    if id(one) not in kept:
-                        one.close()
+            for one in _without(rows[:workers], rows[workers:]):
+                one.close()
             del rows[workers:]
 
     def others(self, own: Mapping[str, tuple[socket.socket, ...]]) -> list[socket.socket]:
         """Everything that is bound but these: what a draining worker holds open still takes connections."""
-        kept = {id(one) for row in own.values() for one in row}
-        bound = (one for rows in self._bound.values() for row in rows for one in row)
-        return [one for one in {id(one): one for one in bound}.values() if id(one) not in kept]
+        return _without(own.values(), (row for rows in self._bound.values() for row in rows))
 
     def close(self) -> None:
         """Close everything, and take the names of Unix sockets away."""
@@ -69,12 +67,21 @@ class Sockets:
         return rows
 
     def _close(self, places: Sequence[tuple[str, str]]) -> None:
+        given = {id(one) for _, one in self._given}
         for place in places:
-            given = {id(one) for _, one in self._given}
-            for one in {id(one): one for row in self._bound.pop(place) for one in row}.values():
+            for one in _without((), self._bound.pop(place)):
                 if one.family == socket.AF_UNIX and id(one) not in given:
                     Path(os.fsdecode(one.getsockname())).unlink(missing_ok=True)
                 one.close()
+
+
+def _without(kept: Iterable[Row], rows: Iterable[Row]) -> list[socket.socket]:
+    """The sockets of these rows, each once, that are not kept."""
+    left = {id(one): one for row in rows for one in row}
+    for row in kept:
+        for one in row:
+            left.pop(id(one), None)
+    return list(left.values())
 
 
 def _sibling(first: tuple[socket.socket, ...]) -> tuple[socket.socket, ...]:

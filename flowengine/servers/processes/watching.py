@@ -97,8 +97,7 @@ class Hall:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self._workers: dict[asyncio.StreamWriter, dict[str, float]] = {}
-        self._viewers: dict[asyncio.StreamWriter, Filter] = {}
-        self._texts: dict[asyncio.StreamWriter, str] = {}
+        self._viewers: dict[asyncio.StreamWriter, tuple[str, Filter]] = {}
         self._recalls: dict[str, list[asyncio.Queue[Any]]] = {}
 
     async def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -113,7 +112,6 @@ class Hall:
         finally:
             self._workers.pop(writer, None)
             if self._viewers.pop(writer, None) is not None:
-                del self._texts[writer]
                 self._tell_filters()
             self._stand()
             writer.close()
@@ -135,11 +133,10 @@ class Hall:
                 answers.put_nowait(message["found"])
         if "trace" in message:
             try:
-                self._viewers[writer] = Filter.parse(message["trace"])
+                self._viewers[writer] = message["trace"], Filter.parse(message["trace"])
             except ValueError as error:
                 writer.write(encode({"error": str(error)}) + b"\n")
                 return
-            self._texts[writer] = message["trace"]
             self._tell_filters()
             writer.write(encode({"workers": len(self._workers)}) + b"\n")
         if "recall" in message:
@@ -148,7 +145,7 @@ class Hall:
 
     def _show(self, line: dict[str, Any]) -> None:
         client, id_ = str(line.get("client", "")), str(line.get("id", ""))
-        for writer, one in self._viewers.items():
+        for writer, (_, one) in self._viewers.items():
             if one.holds(client, id_) and writer.transport.get_write_buffer_size() <= _BACKLOG:
                 writer.write(encode(line) + b"\n")
 
@@ -173,7 +170,7 @@ class Hall:
         return None
 
     def _tell_filters(self) -> None:
-        filters = sorted(set(self._texts.values()))
+        filters = sorted({text for text, _ in self._viewers.values()})
         for writer in self._workers:
             writer.write(encode({"filters": filters}) + b"\n")
 

@@ -24,7 +24,7 @@ def work(engine: Engine, sockets: Sockets, control: socket.socket, account: Acco
     if account is not None:
         account.become()
     os.umask(0o077)
-    closed = unwritable([one for one in engine.directories if one.exists()])
+    closed = unwritable(engine.directories)
     if closed:
         raise CannotWork(f"cannot write to {', '.join(map(str, closed))}")
     with asyncio.Runner(loop_factory=loop_factory()) as runner:

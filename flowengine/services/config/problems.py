@@ -18,9 +18,8 @@ class ConfigError(Exception):
 
 def line(problem: Problem) -> str:
     """`file:line:column: message`, and the hint."""
-    span = problem.span
     hint = f" ({problem.hint})" if problem.hint else ""
-    return f"{span.file}:{span.line}:{span.column}: {problem.message}{hint}"
+    return f"{problem.brief}{hint}"
 
 
 class Problems:

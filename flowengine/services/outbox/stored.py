@@ -11,11 +11,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from flowengine.runtime.services import Clock, Log
+from flowengine.services.database import open_database, transaction
 from flowengine.services.outbox.remembered import SECONDS, Fate, Remembered
 
 T = TypeVar("T")
@@ -96,17 +96,7 @@ class StoredMemory:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            database = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-            try:
-                database.execute("pragma journal_mode = wal")
-                database.execute("pragma synchronous = normal")
-                database.executescript(_TABLE)
-            except sqlite3.Error:
-                database.close()
-                raise
-            self._database = database
+            self._database = open_database(self._path, _TABLE, patience=WAIT, synchronous="normal")
         return self._database
 
     def _read(self, keys: Sequence[bytes]) -> list[bytes]:
@@ -126,19 +116,13 @@ class StoredMemory:
     def _write(self, fates: Sequence[Fate], size: int) -> None:
         database, now = self._open(), self._clock.now()
         rows = [(_key(fate), size, now + self._seconds) for fate in fates]
-        database.execute("begin immediate")
-        try:
+        with transaction(database):
             database.execute("delete from delivered where until <= ?", (now,))
             database.executemany("insert or replace into delivered values (?, ?, ?)", rows)
             (count,) = database.execute("select count(*) from delivered").fetchone()
             if count > self._entries:
                 oldest = "select fate from delivered order by until limit ?"
                 database.execute(f"delete from delivered where fate in ({oldest})", (count - self._entries,))  # noqa: S608
-            database.execute("commit")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                database.execute("rollback")
-            raise
         self._marker.touch(mode=0o600)
         moment = max(int(now * 1e9), self._changed() + 1)  # another time, whatever the clock says
         os.utime(self._marker, ns=(moment, moment))
