@@ -34,7 +34,7 @@ class Secured:
     def __init__(self, folder: Path, time: float = 5.0, **keys: Any) -> None:
         self.folder = folder
         self.clock, self.log, self.counters = FakeClock(), FakeLog(), FakeCounters()
-        certificate, key = AUTHORITY.issue(folder, NAME)
+        certificate, key = AUTHORITY.issue(folder, NAME, "127.0.0.1")
         self.files = ListenerTLS(certificate, key, **keys)
         self.tls = ServerTLS("test", self.files, time, self.clock, self.log, self.counters)
         self.context = AUTHORITY.trusting()
@@ -314,7 +314,7 @@ def test_a_client_shows_its_certificate(run: Run, tmp_path: Path, protocol: ssl.
             peer = await world.client(house)
             assert "peercert" not in house.visits[0].tls, "asked for, not demanded"
             peer.writer.close()
-            world.context.load_cert_chain(*clients.issue(tmp_path, "relay.example.org"))
+            world.context.load_cert_chain(*clients.issue(tmp_path, "relay.example.org", common="relay.example.org"))
             peer = await world.client(house)
             shown = house.visits[1].tls["peercert"]
             assert shown["error"] == 0 and shown["x509"].subject() == {"CN": "relay.example.org"}
@@ -337,7 +337,7 @@ def test_a_certificate_may_be_demanded(run: Run, tmp_path: Path) -> None:
             with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
                 await world.client(house)
             await house.until(lambda: world.handshakes == {"failed": 1})
-            world.context.load_cert_chain(*clients.issue(tmp_path, "relay.example.org"))
+            world.context.load_cert_chain(*clients.issue(tmp_path, "relay.example.org", common="relay.example.org"))
             (await world.client(house)).writer.close()
 
     run(main())

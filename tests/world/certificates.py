@@ -43,10 +43,12 @@ class Authority:
         path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def issue(self, folder: Path, *names: str, days: float = 90, password: str = "") -> tuple[Path, Path]:
+    def issue(
+        self, folder: Path, *names: str, common: str = "mx.common.example", days: float = 90, password: str = ""
+    ) -> tuple[Path, Path]:
         """A certificate for host names and addresses, and its key: files that are called after the first name."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mx.common.example")])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
         certificate = self._sign(subject, key.public_key(), days, names, ca=False)
         stem = names[0].replace(":", "_").replace("*", "any")
         chain, secret = folder / f"{stem}.pem", folder / f"{stem}.key"
