@@ -1,9 +1,8 @@
 """The engine: one configuration's services, policies and outbox, ready for a door."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,9 @@ from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
 from flowengine.services.queue.queue import Queue
+from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile
-from flowengine.services.tls import server_context
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.viewing import ViewedLog
 
@@ -48,13 +47,12 @@ class Engine:
     viewed: ViewedLog
     tally: Tally
     shared: SharedFile
-    contexts: Mapping[str, SSLContext]
-    """What the listeners with TLS show their clients."""
+    tls: Mapping[str, ServerTLS] = field(default_factory=dict)
+    """TLS of the listeners that speak it, by their names."""
 
     @classmethod
     def build(cls, config: "Config") -> "Engine":
-        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is,
-        and UnusableTLS for certificates that changed since the configuration was read."""
+        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is."""
         policies = Compiler(config).policies()
         viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
@@ -65,11 +63,10 @@ class Engine:
                 if listener.users not in checkers:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        contexts = {name: server_context(one.tls) for name, one in config.listeners.items() if one.tls is not None}
-        memory = StoredMemory(config.storage.path, services.clock, services.log)
-        outbox = Outbox(config, services, memory)
+        outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
         queue = outbox.queue = Queue(config, services, outbox.ways)
-        return cls(config, services, policies, outbox, queue, Runner(), viewed, tally, shared, contexts)
+        tls = open_tls(config, services)
+        return cls(config, services, policies, outbox, queue, Runner(), viewed, tally, shared, tls)
 
     @property
     def directories(self) -> list[Path]:
@@ -86,6 +83,10 @@ class Engine:
     ) -> None:
         await self.queue.close(self.config.limits.drain_time)
         await self.outbox.close()
+
+    def reload_certificates(self) -> bool:
+        """Read every listener's certificate again, at once; whether all are good. Broken ones are told and not used."""
+        return sum(one.reload() for one in self.tls.values()) == len(self.tls)
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""

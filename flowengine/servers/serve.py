@@ -39,13 +39,12 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
     options = door.Options(
         hostname=listener.hostname or engine.config.hostname,
         bare_newline=listener.bare_newline,
-        auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
+        auth=listener.auth_mechanisms if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
-        tls=engine.contexts.get(name),
-        implicit_tls=listener.tls is not None and listener.tls.implicit,
         xclient=tuple(listener.xclient),
         xforward=tuple(listener.xforward),
         proxy=tuple(listener.proxy),
+        encryption=engine.tls.get(name),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,

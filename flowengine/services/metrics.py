@@ -15,6 +15,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
+    "tls_handshakes": (("listener", "result"), "TLS towards clients: TLSv1.2, TLSv1.3, failed, too slow."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
     "dns_seconds": ((), "Time spent waiting for DNS servers."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),

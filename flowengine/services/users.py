@@ -1,8 +1,8 @@
 """Who may authenticate: passwords against the users file, off the loop, with a cap, and slow for those who guess.
 
 Good credentials are remembered for minutes under an HMAC with a key of this process, never as text. An unknown user
-costs what a known one costs. Guessing is throttled for each client and for each user; where a user has been before,
-nobody else's guesses lock him out.
+costs what a known one costs. Guessing is throttled for each client and for each user, with answers that take twice as
+long each time; where a user has been before, nobody else's guesses lock him out or slow him down.
 """
 
 import asyncio
@@ -32,6 +32,10 @@ CLIENT_FAILURES = 20
 CLIENT_PENDING = 60
 """Failures and checks under way of one client."""
 USER_FAILURES = 50
+FREE_FAILURES = 2
+"""Failures of a client, or of a user, that are answered at once."""
+SHORTEST_DELAY, LONGEST_DELAY = 0.25, 4.0
+"""Seconds that the next one waits, and the most that any does."""
 MOST_WAITING = 200
 """Checks that wait for a thread; further ones are told to come back."""
 _MOST_KEPT = 10_000
@@ -73,7 +77,10 @@ class PasswordChecker:
             self._pending[place] += 1
             flight = asyncio.get_running_loop().create_task(self._check(mark, stored, user, password, place))
             self._flights[mark] = flight
-        return await asyncio.shield(flight)  # who goes away takes nobody else's answer along
+        matches = await asyncio.shield(flight)  # who goes away takes nobody else's answer along
+        if not matches:
+            await self._clock.sleep(self._delay(user, place))
+        return matches
 
     async def _check(self, mark: bytes, stored: Hash | None, user: str, password: str, place: str) -> bool:
         try:
@@ -95,6 +102,15 @@ class PasswordChecker:
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _delay(self, user: str, place: str) -> float:
+        """Seconds that a wrong guess waits for its answer: twice as long with each, known user or not."""
+        now = self._clock.monotonic()
+        failures = self._failures.count("client", place, WINDOW, now)
+        if (user, place) not in self._friends:
+            failures = max(failures, self._failures.count("user", _short(user), WINDOW, now))
+        beyond = failures - FREE_FAILURES
+        return min(LONGEST_DELAY, SHORTEST_DELAY * 2.0 ** min(beyond - 1, 32)) if beyond > 0 else 0.0
 
     def _throttled(self, user: str, place: str, now: float) -> bool:
         failures = self._failures.count("client", place, WINDOW, now)

@@ -8,7 +8,7 @@ from pathlib import Path
 from dns_server import DNSServer
 from next_hop import NextHop, listening
 
-from tests.world.certificates import Authority
+from tests.world.certificates import Office
 from tests.world.engine import serving
 
 CONFIG = """\
@@ -49,7 +49,7 @@ def send(port: int, recipient: str) -> tuple[int, bytes]:
 
 def test_mail_for_a_domain_finds_its_exchanger_and_nobody_else(tmp_path: Path) -> None:
     async def main() -> None:
-        context = Authority(tmp_path).server("mx.x.example")
+        context = Office(tmp_path).server("mx.x.example")
         hop = NextHop({".": "250 2.0.0 queued as Q1"}, ("STARTTLS", "CHUNKING"), tls=context, host="127.0.0.2")
         with DNSServer(ZONE) as dns:
             async with listening(hop):

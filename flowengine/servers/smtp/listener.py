@@ -90,15 +90,6 @@ class Server:
                     one.setblocking(False)
                     if one.family == socket.AF_UNIX:
                         server = await loop.create_unix_server(entrance, sock=one, backlog=BACKLOG)
-                    elif listener.options.tls is not None and listener.options.implicit_tls:
-                        server = await loop.create_server(
-                            entrance,
-                            sock=one,
-                            backlog=BACKLOG,
-                            ssl=listener.options.tls,
-                            ssl_handshake_timeout=listener.options.limits.handshake_time,
-                            ssl_shutdown_timeout=listener.options.limits.farewell_time,
-                        )
                     else:
                         server = await loop.create_server(entrance, sock=one, backlog=BACKLOG)
                     self._servers.append(server)

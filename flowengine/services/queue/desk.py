@@ -149,7 +149,7 @@ class Desk:
         condition, values = choice.condition(time.time())
         with _told():
             rows = self._open.execute(
-                f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?",  # values are bound
+                f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?",
                 (after, *values, limit),
             ).fetchall()
         return [_listed(row) for row in rows]
