@@ -8,9 +8,9 @@ from collections.abc import Callable
 from itertools import islice
 
 Key = tuple[str, str]
-SLOW = 3.0
+SLOW = 1.0
 """Seconds after which an attempt does not count any more."""
-SLOW_SHARE = 5
+SLOW_SHARE = 10
 """How many times as many as fast attempts there may be slow ones."""
 
 

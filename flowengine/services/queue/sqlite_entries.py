@@ -296,11 +296,16 @@ def settle(
                 (State.PARKED, fate.reason, *mine),
             )
     if rest is not None:
-        failed = (1, now) if rest.until else (0, 0)
-        database.execute(
-            "update place set failures = (failures + 1) * ?, failed = ?, resting = ?, reply = ? where id = ?",
-            (*failed, rest.until, rest.reply, job.place.id),
-        )
+        if rest.until:  # of attempts that fail together the first one counts
+            database.execute(
+                "update place set failures = failures + 1, failed = ?, resting = ?, reply = ?"
+                " where id = ? and resting <= ?",
+                (now, rest.until, rest.reply, job.place.id, now),
+            )
+        else:
+            database.execute(
+                "update place set failures = 0, failed = 0, resting = 0, reply = '' where id = ?", (job.place.id,)
+            )
     if rest is not None or any(not isinstance(fate, Gone) for fate in fates):
         _wake(database, job.place.id)
     return list(_bury(database, job.message)) if gone else []

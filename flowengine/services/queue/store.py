@@ -67,8 +67,8 @@ class Store(Protocol):
         ...
 
     def overdue(self, now: float, most: int) -> list[tuple[Job, str]]:
-        """Take entries that go back to their senders without a further attempt, with the reason: those beyond their time
-        whose place has failed since then, and those that somebody wants returned."""
+        """Take entries that go back to their senders without a further attempt, with the reason: those beyond their
+        time whose place has failed since then, and those that somebody wants returned."""
         ...
 
     def stand(self) -> Stand:
