@@ -168,7 +168,7 @@ def test_killed_within_a_commit(tmp_path: Path) -> None:
         store.open()
         with store.transaction():
             store.take_over(0.0)
-            found = {job.transaction: job for job in store.claim(4e9, 10**6, {}, lambda _: 10**6, 0)}
+            found = {job.transaction: job for job in store.claim(4e9, 10**6, {}, lambda *_: 10**6, 0)}
         assert promised <= found.keys(), f"life {life}"
         for job in found.values():
             chunks, expected = store.content(job.message)

@@ -62,7 +62,7 @@ def claim(
     store: SQLiteStore, now: float = NOW, free: int = 100, failing: int = 100, room: int = 20, **active: Any
 ) -> list[Any]:
     with store.transaction():
-        return store.claim(now, free, active.get("active", {}), lambda _: room, failing)
+        return store.claim(now, free, active.get("active", {}), lambda *_: room, failing)
 
 
 def settle(store: SQLiteStore, job: Any, fates: Sequence[Any], rest: Any = None, now: float = NOW) -> None:

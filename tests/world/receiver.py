@@ -18,12 +18,12 @@ class Receiver:
     """taken: number → moments (time.monotonic) at which the 250 was written. chaos: from 0 to 1, how often it answers
     451, or closes the connection, in place of doing its work."""
 
-    def __init__(self, chaos: Callable[[], float] = lambda: 1.0) -> None:
+    def __init__(self, chaos: Callable[[], float] = lambda: 1.0, host: str = "127.0.0.1") -> None:
         self.taken: dict[str, list[float]] = defaultdict(list)
         self.before: Callable[[str], None] = lambda _: None
         self.after: Callable[[str], None] = lambda _: None
         self.port = 0
-        self._chaos = chaos
+        self._chaos, self._host = chaos, host
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -37,7 +37,7 @@ class Receiver:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(asyncio.start_server(self._serve, self._host, 0))
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

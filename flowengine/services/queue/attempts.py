@@ -56,6 +56,9 @@ class Attempt:
         decisions = decide(job, answers, schedule, now, chance, reported=reported)
         reports = queue.reporter.reports(job, decisions, chunks, hop.host if hop is not None else "")
         at_place = None if self._overdue else rest(job, answers, schedule, now, chance)
+        if any(one.positive for one in answers) or at_place is not None:
+            key = (job.place.transport, job.place.domain)
+            queue.slots.proved(key, at_place is None or not at_place.until)
         await self._settle([one.fate for one in decisions], at_place, reports)
         self._note(decisions)
 

@@ -2,8 +2,10 @@
 
 An attempt that takes long gives its slot back while it goes on: a thousand dead hosts that keep silent do not keep
 mail from the living.
+A destination that nobody knows to be alive gets few attempts at a time until one succeeds.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import islice
 
@@ -14,11 +16,18 @@ SLOW_SHARE = 10
 """How many times as many as fast attempts there may be slow ones."""
 
 
+FIRST = 2
+"""Attempts at a time at a domain of which nothing is known."""
+PROVEN = 20_000
+"""Domains that are known to be alive, at most."""
+
+
 class Slots:
     """The attempts of one worker. most: fast ones at a time. room: attempts at a time at a place, by transport."""
 
     def __init__(self, most: int, room: Callable[[str], int], monotonic: Callable[[], float]) -> None:
-        self.most, self.room, self._monotonic = most, room, monotonic
+        self.most, self._room, self._monotonic = most, room, monotonic
+        self._proven: OrderedDict[Key, None] = OrderedDict()
         self.active: dict[Key, int] = {}
         """Attempts by transport and domain."""
         self._fast: dict[int, float] = {}
@@ -48,9 +57,23 @@ class Slots:
         """How many more may go to places that failed last time: half of them all."""
         return max(0, self.most * (SLOW_SHARE + 1) // 2 - len(self._failing))
 
+    def room(self, transport: str, domain: str) -> int:
+        """Attempts at a time at a place. A host that the configuration names (domain "") needs no proof."""
+        most = self._room(transport)
+        return most if not domain or (transport, domain) in self._proven else min(most, FIRST)
+
+    def proved(self, key: Key, alive: bool) -> None:
+        """A place took a message, or could not be talked to."""
+        if not alive:
+            self._proven.pop(key, None)
+        elif key[1] and key not in self._proven:
+            self._proven[key] = None
+            if len(self._proven) > PROVEN:
+                self._proven.popitem(last=False)
+
     def has_room(self, key: Key) -> bool:
         """Whether one more may begin at a place."""
-        return self.active.get(key, 0) < self.room(key[0]) and self.free > 0
+        return self.active.get(key, 0) < self.room(*key) and self.free > 0
 
     def take(self, key: Key, *, failing: bool = False) -> int:
         """Begin; a number to end with."""

@@ -181,7 +181,12 @@ class SQLiteStore:
             return None if wake is None else float(wake)
 
     def claim(
-        self, now: float, free: int, active: Mapping[tuple[str, str], int], room: Callable[[str], int], failing: int
+        self,
+        now: float,
+        free: int,
+        active: Mapping[tuple[str, str], int],
+        room: Callable[[str, str], int],
+        failing: int,
     ) -> list[Job]:
         """See Store."""
         with _translated():

@@ -142,7 +142,7 @@ def claim(
     now: float,
     free: int,
     active: Mapping[tuple[str, str], int],
-    room: Callable[[str], int],
+    room: Callable[[str, str], int],
     failing: int,
 ) -> list[Job]:
     """Jobs that are due, of as many places as there are (see Store.claim)."""
@@ -153,7 +153,9 @@ def claim(
         most = min(
             share,
             free - len(jobs),
-            1 if place.failures else room(place.transport) - active.get((place.transport, place.domain), 0),
+            1
+            if place.failures
+            else room(place.transport, place.domain) - active.get((place.transport, place.domain), 0),
         )
         for _ in range(most):
             job = _next(database, holder, place, now)
@@ -172,7 +174,7 @@ def _due_places(
     now: float,
     free: int,
     active: Mapping[tuple[str, str], int],
-    room: Callable[[str], int],
+    room: Callable[[str, str], int],
     failing: int,
 ) -> list[Place]:
     """Places with something to do and room for it, those that waited longest first."""
@@ -186,7 +188,7 @@ def _due_places(
             if busy or failing <= 0:
                 continue
             failing -= 1
-        elif busy >= room(transport):
+        elif busy >= room(transport, domain):
             continue
         found.append(Place(id_, transport, domain, failures))
         if len(found) >= free:

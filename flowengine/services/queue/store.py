@@ -44,12 +44,17 @@ class Store(Protocol):
         ...
 
     def claim(
-        self, now: float, free: int, active: Mapping[tuple[str, str], int], room: Callable[[str], int], failing: int
+        self,
+        now: float,
+        free: int,
+        active: Mapping[tuple[str, str], int],
+        room: Callable[[str, str], int],
+        failing: int,
     ) -> list[Job]:
         """Take entries that are due, from as many places as there are, at most `free` jobs.
 
-        active: jobs under way by transport and domain. room: jobs at a time for one place of a transport. failing:
-        jobs that may go to places that failed last time; each of those gets one.
+        active: jobs under way by transport and domain. room: jobs at a time there. failing: jobs that may go
+        to places that failed last time; each of those gets one.
         """
         ...
 
