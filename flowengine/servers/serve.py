@@ -68,5 +68,6 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
 
 
 def _open(engine: Engine, policy: Policy, client: door.Client) -> Session:
+    engine.services.counters.increment("connections", listener=policy.id, result="accepted")
     seen = Client(client.ip, client.port, client.server_ip, client.server_port)
     return Session(engine.services, policy, seen, engine.outbox, engine.runner)

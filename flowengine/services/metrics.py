@@ -23,8 +23,8 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("result", "transport"),
         "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
     ),
-    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]."),
-    "connections": (("listener", "result"), "Connections: accepted, refused."),
+    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]; spool: no room there."),
+    "connections": (("listener", "result"), "Connections of clients: accepted, and those that heard no greeting."),
 }
 
 GAUGES: dict[str, str] = {

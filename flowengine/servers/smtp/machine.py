@@ -89,9 +89,11 @@ class Machine(Behind):
         self._verb, command = known
         try:
             if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
-                raise Refused(LINE_TOO_LONG)
+                raise Refused(LINE_TOO_LONG, "command_line")
             return command(self, argument)
         except Refused as refused:
+            if refused.limit:
+                self._reached(refused.limit)
             self._fault(refused.reply)
             return None
 
@@ -245,7 +247,9 @@ class Machine(Behind):
     def _end_login(self, reply: Reply) -> None:
         """The last word of an AUTH command."""
         self._say(reply)
-        self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
+        if self._auth_failures >= self._limits.auth_failures:
+            self._reached("session_auth_failures")
+            self.closing = True
 
     # -- the others -----------------------------------------------------------------------------------------------
 
