@@ -15,6 +15,7 @@ from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import ENCRYPTED, NO_TLS, NOT_NOW, READY, About
 from flowengine.servers.smtp.framing import LINE_TOO_LONG
 from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
+from flowengine.servers.smtp.mirror import mirrored
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
@@ -138,6 +139,8 @@ class Machine(Behind):
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
         elif self._options.encryption is not None:
             found = (*found, "STARTTLS")
+        if (next_hop := self._options.next_hop()) is not None:
+            found = mirrored(found, next_hop)
         if self.trust is not None:
             found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
