@@ -261,6 +261,36 @@ def test_workers_give_up_root_and_a_place_they_cannot_write_to_is_said(folder):
         assert server.process.poll() is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_reload_that_fails_late_leaves_nothing_behind(folder):
+    """Its workers do not get ready: the old ones keep their account, also when replaced, and its ports are closed."""
+    for place in (folder, *folder.parents[:3]):
+        with contextlib.suppress(PermissionError):
+            place.chmod(place.stat().st_mode | 0o011)
+    closed, more = folder / "closed", free_port()
+    closed.mkdir(mode=0o500)
+    with Running(folder, "Deliver();", top='user = "nobody"') as server:
+        text = server.config.read_text().replace('user = "nobody"', 'user = "daemon"')
+        text = text.replace(f'"{folder}/sink"', f'"{closed}"').replace(
+            "[transports.sink]",
+            f'[listeners.more]\naddress = "127.0.0.1:{more}"\nrelay_from = ["127.0.0.0/8"]\ntransport = "sink"\n'
+            "[transports.sink]",
+        )
+        server.config.write_text(text)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: server.lines("reload failed"))
+        assert "cannot write to" in server.lines("reload failed")[0]["text"]
+        until(lambda: not reachable(more))
+        watch_and_workers = server.workers()
+        for pid in watch_and_workers:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(server.workers()) == 3 and not server.workers() & watch_and_workers)
+        uid = pwd.getpwnam("nobody").pw_uid
+        assert server.answer() == "250"
+        for pid in server.workers():
+            assert f"\nUid:\t{uid}\t{uid}\t{uid}" in Path(f"/proc/{pid}/status").read_text()
+
+
 def test_an_address_in_use_is_said_and_nothing_runs(folder):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
