@@ -98,15 +98,13 @@ class Served:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().strip().rpartition(":")[2])
 
-    def memory(self, name: str = "RssAnon") -> float:
-        """MB of the process: RssAnon is its own, RssFile what the kernel may take back, VmHWM the peak of both."""
-        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
-        return int(found[1]) / 1024 if found else 0.0
-
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of CPU of the workers so far."""
+        found = 0
+        for pid in self.workers:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found += int(fields[11]) + int(fields[12])
+        return found / os.sysconf("SC_CLK_TCK")
 
     @property
     def workers(self) -> list[int]:
@@ -129,8 +127,8 @@ class Served:
                         return False
         return True
 
-    def memory_of_all(self) -> float:
-        """MB of its own of every process of the server."""
+    def memory(self) -> float:
+        """MB that the parent and the workers have for themselves (RssAnon)."""
         found = 0.0
         for pid in (self._process.pid, *self.workers):
             with suppress(OSError):
@@ -317,7 +315,7 @@ async def disturbed(served: Served, disturb: Callable[[], None], seconds: int) -
     senders = Senders(served.port)
     tasks = [asyncio.create_task(senders.send(number, 20)) for number in range(20)]
     await asyncio.sleep(2)
-    before, files = served.memory_of_all(), served.open_files()
+    before, files = served.memory(), served.open_files()
     for _ in range(seconds):
         disturb()
         await asyncio.sleep(1)
@@ -326,7 +324,7 @@ async def disturbed(served: Served, disturb: Callable[[], None], seconds: int) -
     await asyncio.sleep(3)
     lost = senders.taken - NextHop.seen.keys()
     twice = sum(NextHop.seen[one] > 1 for one in senders.taken)
-    grown, left = served.memory_of_all() - before, served.open_files() - files
+    grown, left = served.memory() - before, served.open_files() - files
     assert not lost, f"{len(lost)} messages that were taken did not arrive"
     assert grown < 30 and left < 10, f"{grown:.0f} MB more, {left} open files more"
     return (
