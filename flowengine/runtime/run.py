@@ -71,9 +71,29 @@ class Run:
     """The run as builtins see it, and the host of its compiled flow."""
 
     __slots__ = (
-        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "label", "message", "metadata",
-        "notes", "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started",
-        "transaction", "variables", "world",
+        "_place",
+        "_size",
+        "actions",
+        "arguments",
+        "budget",
+        "caches",
+        "connection",
+        "deadline",
+        "label",
+        "message",
+        "metadata",
+        "notes",
+        "phase",
+        "received",
+        "recipient_or_none",
+        "row",
+        "seals",
+        "services",
+        "settings",
+        "started",
+        "transaction",
+        "variables",
+        "world",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +127,10 @@ class Run:
         limits = self.settings.limits
         self.started = services.clock.monotonic()
         """When the run began, in seconds of the monotonic clock."""
+        self.deadline = self.started + limits.script_time
+        """When it has to be over."""
+        if transaction.deadline is not None and transaction.deadline < self.deadline:
+            self.deadline = transaction.deadline
         self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, self._overdue)
         self._place = Place()
         self._size = 0
@@ -117,10 +141,18 @@ class Run:
         if self.world.repeats:
             steps = self.world.expires(self.label)
             return steps is not None and spent >= steps
-        if self.services.clock.monotonic() <= self.started + self.settings.limits.script_time:
+        if self.services.clock.monotonic() <= self.deadline:
             return False
         self.world.expired(self.label, spent)
         return True
+
+    @property
+    def time_limit(self) -> str:
+        """What the deadline comes from, for the operator."""
+        limits = self.settings.limits
+        if self.deadline < self.started + limits.script_time:
+            return f"the {limits.transaction_time:g} s that its message has ([limits] transaction_time)"
+        return f"{limits.script_time:g} s"
 
     # -- what compiled flows ask (language.host.Host) -------------------------------------------------------------
 
@@ -248,7 +280,7 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
             run.implicit_end()
         elif flow.waits:
             program = flow
-            async with asyncio.timeout(None if run.world.repeats else run.settings.limits.script_time):
+            async with asyncio.timeout(None if run.world.repeats else run.deadline - run.services.clock.monotonic()):
                 await runner.execute(lambda: program.run(run), run._place)  # noqa: SLF001  # the run's own module
         else:
             flow.run(run)
@@ -260,7 +292,7 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
         waiting = failure.__cause__ or failure  # the cancellation of the line that waited
         place = place_of(waiting.__traceback__)
         run.world.expired(run.label, None)
-        error = FlowError(f"the script took longer than {run.settings.limits.script_time:g} s", place)
+        error = FlowError(f"the script took longer than {run.time_limit}", place)
     except Exception as failure:  # noqa: BLE001  # a mistake of ours must not lose mail either
         error = FlowError(f"internal error: {type(failure).__name__}: {failure}")
         error.__cause__ = failure

@@ -212,11 +212,16 @@ class Session:
 
     async def data(self, message: Message) -> Reply:
         """The message is there: every recipient's flow runs, the gravest verdict speaks, and a 2xx is carried out."""
+        clock = self._services.clock
+        deadline = clock.monotonic() + self._services.settings.limits.transaction_time
+        self._open().deadline = deadline
         try:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
         finally:
             self.reset()
+        if clock.monotonic() > deadline:
+            self._reached("transaction_time")
         try:
             record(self._services, self.connection, outcome, reply)
         except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again

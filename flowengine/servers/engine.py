@@ -18,7 +18,7 @@ from flowengine.services.outside import services_for
 from flowengine.services.queue.queue import Queue
 from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
-from flowengine.services.shared import SharedFile
+from flowengine.services.shared import SharedFile, SharedRates
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.viewing import ViewedLog
 
@@ -58,10 +58,11 @@ class Engine:
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
         services = services_for(config, viewed, tally, shared)
         checkers: dict[Path, PasswordChecker] = {}
+        guesses = SharedRates(shared, config.limits.rate_entries, realm="passwords")
         for name, listener in config.listeners.items():
             if listener.users is not None:
                 if listener.users not in checkers:
-                    checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
+                    checkers[listener.users] = open_users(config, listener.users, services.log, services.clock, guesses)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
         outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
         queue = outbox.queue = Queue(config, services, outbox.ways)
@@ -92,4 +93,6 @@ class Engine:
         """What the SMTP door tells of a connection, as a line of the log."""
         if event == "smtp.limit":
             self.services.counters.increment("limits", limit=str(fields["limit"]))
+        elif event == "smtp.refused":
+            self.services.counters.increment("connections", listener=str(fields["listener"]), result="refused")
         self.services.log.event(LEVELS.get(event, "debug"), event, **fields)

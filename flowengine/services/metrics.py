@@ -30,8 +30,8 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "reports": (("action",), "Reports to senders: failed, delayed, relayed, delivered; suppressed, undeliverable."),
     "taken_over": ((), "Recipients whose worker had died, taken over by another."),
-    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]."),
-    "connections": (("listener", "result"), "Connections: accepted, refused."),
+    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]; spool: no room there."),
+    "connections": (("listener", "result"), "Connections of clients: accepted, and those that heard no greeting."),
 }
 
 GAUGES: dict[str, str] = {

@@ -77,6 +77,8 @@ class ServerTLS:
     def failed(self, client: str, error: BaseException | None) -> None:
         """A handshake came to nothing. client: its address; error: why, None when the client went away."""
         slow = isinstance(error, ConnectionAbortedError)
+        if slow:
+            self._counters.increment("limits", limit="handshake_time")
         self._counters.increment("tls_handshakes", listener=self._listener, result="too slow" if slow else "failed")
         self._log.event("info", "tls", listener=self._listener, client=client, failed=_reason(error))
 

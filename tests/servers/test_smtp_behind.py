@@ -13,8 +13,8 @@ from smtp_visit import OPTIONS, with_limits
 from test_smtp_server import ENVELOPE, House, Peer, run, serving
 
 from flowengine.mail.errors import MailError
+from flowengine.runtime.places import place_of
 from flowengine.servers.smtp import Capacity, Client
-from flowengine.servers.smtp.places import place_of
 from flowengine.servers.smtp.proxy import Header, read_header
 
 __all__ = ["run"]  # a fixture

@@ -67,7 +67,8 @@ class Secured:
     @property
     def handshakes(self) -> dict[str, float]:
         """How many, by result."""
-        return {dict(labels)["result"]: count for (_, labels), count in self.counters.sums.items()}
+        sums = self.counters.sums.items()
+        return {dict(labels)["result"]: count for (name, labels), count in sums if name == "tls_handshakes"}
 
 
 SETTINGS = [

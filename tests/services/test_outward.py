@@ -73,3 +73,28 @@ def test_mail_for_a_domain_finds_its_exchanger_and_nobody_else(tmp_path: Path) -
         assert "mismatch" in refused["reply"] and refused["host"].startswith("mx.forged.example[")
 
     asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_clients_are_offered_what_the_next_hop_can_do(tmp_path: Path) -> None:
+    def offered(port: int) -> dict[str, str]:
+        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+            client.ehlo("client.example")
+            return client.esmtp_features
+
+    def play(hop: NextHop) -> None:
+        config = tmp_path / "flowengine.toml"
+        text = CONFIG.format(folder=tmp_path, dns="127.0.0.1:9", port=0).partition("[transports.internet]")[0]
+        config.write_text(f'{text}[transports.internet]\nhost = "127.0.0.1:{hop.port}"\n')
+        with serving(config, 1, tmp_path / "log") as engine:
+            before = offered(engine.ports["in"])
+            assert send(engine.ports["in"], "b@x.example")[0] == 250
+            after = offered(engine.ports["in"])
+        assert before.keys() - after.keys() == {"smtputf8", "dsn"}
+        assert (before["size"], after["size"]) == (str(50 << 20), "100000")
+
+    async def main() -> None:
+        hop = NextHop(extensions=("8BITMIME", "SIZE 100000"))
+        async with listening(hop):
+            await asyncio.to_thread(play, hop)
+
+    asyncio.run(asyncio.wait_for(main(), 30))

@@ -14,6 +14,7 @@ from flowengine.services.config import ConfigError, parse
 from flowengine.services.fakes import FakeClock, FakeLog
 from flowengine.services.passwords import STRENGTH, Hash, hash_password
 from flowengine.services.saslprep import saslprep
+from flowengine.services.shared import SharedFile, SharedRates
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.users_file import add_user, read_users, remove_user
 
@@ -293,6 +294,23 @@ async def test_a_user_whom_many_guess_is_put_off_except_where_he_was_before(worl
     world.clock.moment += users_module.REMEMBERED + 1
     assert await world.tries("alice", "right", "198.51.100.2") is None
     assert await world.tries("alice", "right", "198.51.100.1") is True
+
+
+async def test_the_workers_of_a_machine_count_guesses_together(world: World, tmp_path: Path) -> None:
+    files = [SharedFile(tmp_path / "shared.db", world.clock, FakeLog()) for _ in range(2)]
+    files[0].prepare()
+    workers = [
+        PasswordChecker(world.path, 2, world.clock, FakeLog(), SharedRates(file, realm="passwords")) for file in files
+    ]
+    assert await workers[0].verify("alice", "right", "198.51.100.1") is True
+    for number in range(users_module.USER_FAILURES):
+        assert await workers[number % 2].verify("alice", f"guess {number}", f"203.0.113.{number}") is False
+    world.clock.moment += users_module.REMEMBERED + 1
+    assert [await one.verify("alice", "right", "198.51.100.2") for one in workers] == [None, None]
+    assert await workers[1].verify("alice", "right", "198.51.100.1") is True, "the other worker has seen it there"
+    assert SharedRates(files[0]).count("client", "203.0.113.1", 600, world.clock.now()) == 0, "flows count apart"
+    for one in (*workers, *files):
+        one.close()
 
 
 async def test_a_crowd_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,10 @@ class Limits:
     tarpit: float = 0.0
 
 
+def _nobody_knows() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How one listener speaks.
@@ -146,6 +150,7 @@ class Options:
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
     encryption: None where TLS is not spoken.
+    next_hop: what the only next hop offered last, None as long as nobody knows or where there are several.
     xclient, xforward: who may use these commands. proxy: whose connections begin with a PROXY header.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
@@ -155,6 +160,7 @@ class Options:
     auth: tuple[str, ...] = ()
     allow_plaintext_auth: bool = False
     encryption: Encryption | None = None
+    next_hop: Callable[[], Mapping[str, str] | None] = _nobody_knows
     trace: bool = False
     xclient: Networks = ()
     xforward: Networks = ()

@@ -15,6 +15,7 @@ from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import ENCRYPTED, NO_TLS, NOT_NOW, READY, About
 from flowengine.servers.smtp.framing import LINE_TOO_LONG
 from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
+from flowengine.servers.smtp.mirror import mirrored
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
@@ -89,9 +90,11 @@ class Machine(Behind):
         self._verb, command = known
         try:
             if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
-                raise Refused(LINE_TOO_LONG)
+                raise Refused(LINE_TOO_LONG, "command_line")
             return command(self, argument)
         except Refused as refused:
+            if refused.limit:
+                self._reached(refused.limit)
             self._fault(refused.reply)
             return None
 
@@ -136,6 +139,8 @@ class Machine(Behind):
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
         elif self._options.encryption is not None:
             found = (*found, "STARTTLS")
+        if (next_hop := self._options.next_hop()) is not None:
+            found = mirrored(found, next_hop)
         if self.trust is not None:
             found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
@@ -245,7 +250,9 @@ class Machine(Behind):
     def _end_login(self, reply: Reply) -> None:
         """The last word of an AUTH command."""
         self._say(reply)
-        self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
+        if self._auth_failures >= self._limits.auth_failures:
+            self._reached("session_auth_failures")
+            self.closing = True
 
     # -- the others -----------------------------------------------------------------------------------------------
 

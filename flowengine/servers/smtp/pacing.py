@@ -27,6 +27,10 @@ class Pacing(SMTP):
     _stuck: list[bytes] | None = None
 
     @abstractmethod
+    def _reached(self, limit: str) -> None:
+        """The client has come to a limit, by its name in the configuration."""
+
+    @abstractmethod
     def _settle(self, machine: Machine, step: None) -> None:
         """After the machine has worked: write, wait, close."""
 
@@ -53,6 +57,7 @@ class Pacing(SMTP):
             self._stuck.append(replies)
             return
         self._stuck = [replies]
+        self._reached("tarpit")
         self._pause(TARPIT)
         self._wait_in_tarpit(machine)
 

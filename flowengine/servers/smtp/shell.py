@@ -15,6 +15,7 @@ from typing import Any, cast
 from aiosmtpd.smtp import SMTP
 
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.places import text_of
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
@@ -23,7 +24,6 @@ from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
 from flowengine.servers.smtp.machine import Machine
 from flowengine.servers.smtp.pacing import BUSY, HANDSHAKE, MEMORY, TARPIT, UNREAD, Pacing
-from flowengine.servers.smtp.places import text_of
 from flowengine.servers.smtp.replies import render
 
 RECEIVE = 65536
@@ -159,9 +159,11 @@ class Shell(Pacing):
         if rest:
             self.data_received(rest)
 
-    def _refused(self, reply: Reply | None, why: str) -> None:
-        """The client is shown out before the greeting."""
+    def _refused(self, reply: Reply | None, why: str, limit: str = "") -> None:
+        """The client is shown out before the greeting. limit: the one it came to, if that was it."""
         self._arrival = None
+        if limit:
+            self._reached(limit)
         self._show_out(reply, why)
         self._lobby.leave(self, self._client)
 
@@ -433,13 +435,11 @@ class Shell(Pacing):
         elif now - self._content_since > self._limits.message_time:
             late = True
         if late:
-            self._reached(machine, now)
+            whole = self._content_since and now - self._content_since > self._limits.message_time
+            self._reached("message_time" if whole else "data_time" if machine.receiving else "command_time")
             self._end(machine, TIMED_OUT)
 
-    def _reached(self, machine: Machine, now: float) -> None:
-        """Tell which limit of time it was."""
-        whole = self._content_since and now - self._content_since > self._limits.message_time
-        limit = "message_time" if whole else "data_time" if machine.receiving else "command_time"
+    def _reached(self, limit: str) -> None:
         if self._entrance.report is not None:
             self._entrance.report("smtp.limit", {"client": self._client.ip, "limit": limit})
 
