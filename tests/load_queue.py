@@ -4,6 +4,7 @@ silent, starts a server on them, and prints how long the living waited and how m
 
 import argparse
 import asyncio
+import resource
 import sys
 import tempfile
 import threading
@@ -75,9 +76,9 @@ class Silence:
         threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True).start()
 
     async def _serve(self) -> None:
-        async def hold(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
-            await asyncio.sleep(600)
+            await reader.read()  # until the other side has had enough
             writer.close()
 
         server = await asyncio.start_server(hold, "127.0.0.3", self._port, backlog=1000)
@@ -92,6 +93,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=600.0)
     given = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     folder = Path(tempfile.mkdtemp(prefix="queue-"))
     start = time.monotonic()
     fill(folder, given.messages, given.destinations)

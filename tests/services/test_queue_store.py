@@ -22,6 +22,7 @@ from flowengine.services.queue.model import (
     StoreFull,
     StoreTrouble,
 )
+from flowengine.services.queue.room import BALLAST
 from flowengine.services.queue.sqlite import SQLiteStore
 
 
@@ -230,18 +231,45 @@ def test_no_room_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     assert len(claim(store)[0].entries) == 2
 
 
-def test_a_full_disk_is_full_and_recovers(tmp_path: Path) -> None:
+def limit_pages(store: SQLiteStore, pages: int) -> None:
+    """Make SQLite say what it says when the disk is full."""
+    store._open.execute(f"pragma max_page_count = {pages}")  # noqa: SLF001
+
+
+def test_a_full_disk_is_full_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowengine.services.queue.room._LOOK", 0.0)
     store = opened(tmp_path, row_size=1 << 20)
+    ballast = tmp_path / "queue" / "ballast"
     put(store, new("b@x"))
-    pages = store._open.execute("pragma page_count").fetchone()[0]  # noqa: SLF001
-    store._open.execute(f"pragma max_page_count = {pages}")  # noqa: SLF001  # what SQLite says when the disk is full
+    assert ballast.stat().st_blocks * 512 >= BALLAST
+    limit_pages(store, 1)
     with pytest.raises(StoreFull):
         put(store, new("c@x", content=b"x" * 100_000))
+    assert not ballast.exists(), "what leaves has room"
+    with pytest.raises(StoreFull, match="disk"):
+        put(store, new("d@x"))  # it would fit, but that room is not for it
     (job,) = claim(store)
     settle(store, job, [Gone(job.entries[0])])
-    store._open.execute("pragma max_page_count = 1000000")  # noqa: SLF001
+    limit_pages(store, 1_000_000)
+    store.shrink()
+    assert ballast.exists()
     put(store, new("c@x", content=b"x" * 100_000))
     assert len(claim(store)) == 1
+
+
+def test_room_that_is_not_needed_any_more_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowengine.services.queue.sqlite._SHRINK", 10)
+    store = opened(tmp_path, row_size=1 << 20)
+    for _ in range(20):
+        put(store, new("b@x", content=b"x" * 100_000))
+    for job in claim(store):
+        settle(store, job, [Gone(job.entries[0])])
+    with sqlite3.connect(store.path) as database:
+        (before,) = database.execute("pragma page_count").fetchone()
+        for _ in range(1000):
+            store.shrink()
+        (after,) = database.execute("pragma page_count").fetchone()
+    assert before > 400 and after < 50
 
 
 def test_a_locked_file_is_trouble_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

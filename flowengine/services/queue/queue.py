@@ -259,6 +259,7 @@ class Queue:
                 break
             key = (job.place.transport, job.place.domain)
             self._begin(job, self.slots.take(key, failing=True), overdue=reply)
+        await self.committer.read(lambda store: store.shrink())
         self.standing = await self.committer.read(lambda store: store.stand())
 
     def complain(self, error: StoreTrouble) -> None:

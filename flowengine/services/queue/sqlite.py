@@ -28,6 +28,7 @@ from flowengine.services.queue.model import (
     StoreFull,
     StoreTrouble,
 )
+from flowengine.services.queue.room import Room
 from flowengine.services.queue.schema import migrate
 from flowengine.services.relay.stuffing import Buffer
 
@@ -39,8 +40,8 @@ _PAGES = 4000
 _FULL = (sqlite3.SQLITE_FULL,)
 _LASTING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT)
 """After these the connection is as good as before; after others it is opened anew."""
-_LOOK = 1.0
-"""Seconds for which what the disk said about its free space holds."""
+_SHRINK = 5000
+"""Pages that the file may have unused; more are given back to the disk, so many at a time."""
 
 
 class SQLiteStore:
@@ -59,15 +60,15 @@ class SQLiteStore:
         uptime: Callable[[], tuple[str, float]] = times.uptime,
     ) -> None:
         self.path = directory / NAME
-        self.row_size, self.most, self.free_space = row_size, most, free_space
+        self.row_size, self.most = row_size, most
         self._uptime = uptime
         self._holders = Holders(directory / "queue" / "holders")
         self._bodies = Bodies(directory / "queue")
+        self._room = Room(directory / "queue", free_space)
         self._database: sqlite3.Connection | None = None
         self._holder = 0
         self._names = count()
         self._obsolete: list[str] = []
-        self._looked, self._room = -_LOOK, True
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -75,7 +76,8 @@ class SQLiteStore:
         """See Store."""
         with _translated():
             self._drop()
-            database = open_database(self.path, "", patience=PATIENCE, synchronous="full")
+            database = open_database(self.path, "", patience=PATIENCE, synchronous="full", shrinks=True)
+            self._room.load()
             try:
                 database.execute(f"pragma wal_autocheckpoint = {_PAGES}")
                 migrate(database)
@@ -124,6 +126,10 @@ class SQLiteStore:
         except _Broken:
             self._drop()
             raise
+        except StoreFull as error:
+            if isinstance(error.__cause__, sqlite3.Error):
+                self._room.throw_off()  # whoever takes something out tries again
+            raise
         for name in self._obsolete:
             self._bodies.remove(name)
 
@@ -133,7 +139,8 @@ class SQLiteStore:
         """See Store. Called from any thread once the store is open."""
         if not self._holder:
             raise StoreTrouble("the queue is not open")
-        self._check_disk()
+        with _translated():
+            self._room.check()
         if new.size <= self.row_size:
             return new
         name = f"{self._holder}-{new.transaction}-{next(self._names)}"
@@ -145,16 +152,6 @@ class SQLiteStore:
         """See Store."""
         if new.file:
             self._bodies.remove(new.file)
-
-    def _check_disk(self) -> None:
-        now = time.monotonic()
-        if now - self._looked >= _LOOK:
-            with _translated():
-                found = os.statvfs(self.path.parent)
-            self._room = found.f_bavail * found.f_frsize >= self.free_space
-            self._looked = now
-        if not self._room:
-            raise StoreFull("the disk of the queue is nearly full")
 
     def put(self, new: NewMessage) -> list[Job]:
         """See Store."""
@@ -236,6 +233,17 @@ class SQLiteStore:
             self._open.execute(
                 "delete from place where wake is null and resting <= ? and id not in (select place from entry)", (now,)
             )
+
+    def shrink(self) -> None:
+        """See Store."""
+        with _translated():
+            database, tight = self._open, self._room.tight
+            (unused,) = database.execute("pragma freelist_count").fetchone()
+            if unused > _SHRINK or (tight and unused):
+                database.execute(f"pragma incremental_vacuum({_SHRINK if tight else _SHRINK // 10})").fetchall()
+            if tight:
+                database.execute("pragma wal_checkpoint(truncate)").fetchall()
+                self._room.load()
 
 
 class _Broken(StoreTrouble):

@@ -87,3 +87,7 @@ class Store(Protocol):
     def tidy(self, now: float) -> None:
         """Small work from time to time: times that the clock left behind, places that nobody needs."""
         ...
+
+    def shrink(self) -> None:
+        """Give room back that is not needed any more, outside a transaction."""
+        ...
