@@ -19,8 +19,7 @@ from flowengine.services.outbox import told
 from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
 from flowengine.services.outbox.notes import Notes
 from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed, Stored
-from flowengine.services.queue.model import About
-from flowengine.services.queue.parcel import Queued
+from flowengine.services.queue.parcel import Queued, about_message
 from flowengine.services.received import received
 from flowengine.services.relay import Answer, Stage
 from flowengine.services.relay.stuffing import Buffer
@@ -128,33 +127,13 @@ class Commit:
         return self._queues and kept.queue and self._outbox.ways.relays(place)
 
     def _queued(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
-        transaction, queue = self._outcome.transaction, self._outbox.queue
+        queue, failed = self._outbox.queue, partial(self._notes.disk_failed, place)
         assert queue is not None  # noqa: S101  # nothing is for the queue without one
         chunks: list[Buffer] = [trace, *message.chunks()]
-        parameters = transaction.parameters
-        about = About(
-            eight_bit=not all(map(_ascii, chunks)),
-            utf8_header="SMTPUTF8" in parameters and not message.header_block().isascii(),
-            tls_required="REQUIRETLS" in parameters,
-            dsn=passed_on(parameters, MAIL_DSN) if parameters else "",
-            listener=self._connection.listener,
-            client=transaction.ip,
-            helo=transaction.helo,
-            user=self._connection.username,
-            reason=kept.reason,
-            jobid=kept.jobid if isinstance(kept, Deliver) else "",
-            metadata=dict(kept.metadata),
-        )
+        transaction = self._outcome.transaction
+        about = about_message(self._connection, transaction, kept, message, eight_bit=not all(map(_ascii, chunks)))
         put = partial(queue.keep, transaction.id)
-        return Queued(
-            place,
-            kept.sender,
-            chunks,
-            about=about,
-            delay=_delay(kept),
-            put=put,
-            failed=partial(self._notes.disk_failed, place),
-        )
+        return Queued(place, kept.sender, chunks, about=about, delay=_delay(kept), put=put, failed=failed)
 
     def _parcel(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
         chunks: list[Buffer] = [trace, *message.chunks()]

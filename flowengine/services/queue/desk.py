@@ -19,7 +19,8 @@ from flowengine.services.queue.bodies import Bodies
 from flowengine.services.queue.model import About, Damaged, Stand, State, StoreTrouble
 from flowengine.services.queue.schema import migrate
 from flowengine.services.queue.sqlite import NAME, PATIENCE
-from flowengine.services.queue.sqlite_entries import content, stand, wake_places
+from flowengine.services.queue.sqlite_entries import content, stand
+from flowengine.services.queue.sqlite_places import wake_places
 from flowengine.services.relay.stuffing import Buffer
 
 AT_ONCE = 500

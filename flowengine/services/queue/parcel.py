@@ -3,7 +3,10 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from flowengine.runtime.actions import Reply
+from flowengine.mail.message import Message
+from flowengine.runtime.actions import Deliver, Kept, Reply
+from flowengine.runtime.visit import Connection, Transaction
+from flowengine.services.outbox.dsn import MAIL_DSN, passed_on
 from flowengine.services.outbox.parcels import KEPT, YES, Parcel
 from flowengine.services.queue.model import About, StoreFull, StoreTrouble
 from flowengine.services.relay import Answer, Stage
@@ -44,3 +47,23 @@ class Queued(Parcel):
 
     async def abort(self) -> None:
         """Nothing was written yet."""
+
+
+def about_message(
+    connection: Connection, transaction: Transaction, kept: Kept, message: Message, *, eight_bit: bool
+) -> About:
+    """What the queue has to know of a message besides its envelope."""
+    parameters = transaction.parameters
+    return About(
+        eight_bit=eight_bit,
+        utf8_header="SMTPUTF8" in parameters and not message.header_block().isascii(),
+        tls_required="REQUIRETLS" in parameters,
+        dsn=passed_on(parameters, MAIL_DSN) if parameters else "",
+        listener=connection.listener,
+        client=transaction.ip,
+        helo=transaction.helo,
+        user=connection.username,
+        reason=kept.reason,
+        jobid=kept.jobid if isinstance(kept, Deliver) else "",
+        metadata=dict(kept.metadata),
+    )

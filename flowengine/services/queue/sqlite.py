@@ -1,7 +1,7 @@
 """The queue in one SQLite file, shared by the workers of a machine (`store.Store`).
 
 WAL with synchronous FULL: what is committed outlives a power cut. Who holds what is told by locks (holders.py), large
-messages lie beside the file (bodies.py). Every change is one of `sqlite_entries.py`.
+messages lie beside the file (bodies.py). The statements are in the other sqlite_*.py.
 """
 
 import os
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flowengine.services.database import open_database, transaction
 from flowengine.services.queue import sqlite_entries as entries
+from flowengine.services.queue import sqlite_taking as taking
 from flowengine.services.queue import sqlite_times as times
 from flowengine.services.queue.bodies import Bodies
 from flowengine.services.queue.holders import Holders
@@ -187,7 +188,7 @@ class SQLiteStore:
     ) -> list[Job]:
         """See Store."""
         with _translated():
-            return entries.claim(self._open, self._holder, now, free, active, room, failing)
+            return taking.claim(self._open, self._holder, now, free, active, room, failing)
 
     def settle(self, job: Job, fates: Sequence[Fate], rest: Rest | None, now: float) -> None:
         """See Store."""
@@ -214,7 +215,7 @@ class SQLiteStore:
     def overdue(self, now: float, most: int) -> list[tuple[Job, str]]:
         """See Store."""
         with _translated():
-            return entries.overdue(self._open, self._holder, now, most)
+            return taking.overdue(self._open, self._holder, now, most)
 
     def stand(self) -> Stand:
         """See Store."""
