@@ -29,6 +29,8 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         "Recipients of attempts of the queue: delivered, deferred, returned, parked.",
     ),
     "reports": (("action",), "Reports to senders: failed, delayed, relayed, delivered; suppressed, undeliverable."),
+    "queue_commits": ((), "Transactions of the queue's storage, each synced."),
+    "queue_changes": ((), "What was done in them: messages put, entries claimed, attempts written down."),
     "taken_over": ((), "Recipients whose worker had died, taken over by another."),
     "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]; spool: no room there."),
     "connections": (("listener", "result"), "Connections of clients: accepted, and those that heard no greeting."),

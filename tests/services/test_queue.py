@@ -282,6 +282,25 @@ async def test_a_disk_that_fails_when_a_delivery_is_written_down_makes_no_duplic
         assert len(world.log.of("queue storage")) == 1, "it complains now and then"
 
 
+@pytest.mark.parametrize(
+    "where", ["flowengine.services.queue.attempts.Relayed.send", "flowengine.mail.delivery_status.Report.render"]
+)
+async def test_a_mistake_of_ours_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a mistake")
+
+    hop = NextHop(answers={"RCPT TO:<b@x>": "550 5.1.1 no such user"})
+    async with listening(hop), running(tmp_path, {"one": to(hop.port)}) as world:
+        with monkeypatch.context() as patched:
+            patched.setattr(where, fails)
+            await world.send("b@x", "c@x")
+            await world.until(lambda: world.log.of("attempt failed"))
+            await asyncio.sleep(0.1)
+        world.later(1000)
+        await world.empty()
+        assert sorted(one[1] for one in hop.messages) == [("a@example.org",), ("c@x",)]
+
+
 async def test_a_few_dead_places_do_not_keep_mail_from_the_living(tmp_path: Path) -> None:
     """Half of many destinations keep silent; the others get theirs long before the silent ones have timed out."""
     from flowengine.services.fakes import FakeResolver

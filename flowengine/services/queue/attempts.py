@@ -14,7 +14,7 @@ from flowengine.runtime.actions import Reply
 from flowengine.services.outbox.parcels import KEPT, NO_DISK, Recipient, Relayed
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.decisions import Decision, Schedule, decide, rest
-from flowengine.services.queue.model import Damaged, Fate, Gone, Job, NewMessage, Parked, Rest, StoreTrouble
+from flowengine.services.queue.model import Damaged, Fate, Gone, Job, Later, NewMessage, Parked, Rest, StoreTrouble
 from flowengine.services.queue.store import Store
 from flowengine.services.relay import Answer, Stage
 from flowengine.services.relay.stuffing import Buffer
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 AGAIN = 1.0
 """Seconds between tries to write down what came of an attempt."""
+AFTER_A_MISTAKE = 900.0
+"""Seconds until the next attempt after a mistake of ours."""
 NO_WAY = Answer(Reply(451, "4.3.5", "There is no such transport any more"), Stage.ROUTE, heard=False)
 
 
@@ -42,24 +44,43 @@ class Attempt:
 
     async def carry_out(self) -> None:
         """Try, decide, write down. Cancelled, it leaves the entries to whoever takes them over."""
-        job, queue = self.job, self._queue
         try:
             chunks = self._chunks if self._chunks is not None else await self._read()
+            answers = await self._send(chunks)
         except Damaged as error:
             await self._park(str(error))
-            return
-        answers = await self._send(chunks)
+        except Exception as error:  # noqa: BLE001  # a mistake of ours: the message waits, and is not lost
+            self._mistake(error)
+            later = self._queue.services.clock.now() + AFTER_A_MISTAKE
+            told = f"451 4.3.0 {type(error).__name__}"
+            await self._settle([Later(one, later, told, one.warned) for one in self.job.entries], None, ())
+        else:
+            await self._decide(chunks, answers)
+
+    async def _decide(self, chunks: Sequence[Buffer], answers: Sequence[Answer]) -> None:
+        job, queue = self.job, self._queue
         now, chance = queue.services.clock.now(), queue.services.random.number()
         schedule = self._schedule()
         hop = self._parcel.transaction if self._parcel is not None else None
         reported = hop is not None and hop.reports
         decisions = decide(job, answers, schedule, now, chance, reported=reported)
-        reports = queue.reporter.reports(job, decisions, chunks, hop.host if hop is not None else "")
+        fates = [one.fate for one in decisions]
+        try:
+            reports = queue.reporter.reports(job, decisions, chunks, hop.host if hop is not None else "")
+        except Exception as error:  # noqa: BLE001  # who has to be told stays in the queue until that is possible
+            self._mistake(error)
+            reports, later = [], now + AFTER_A_MISTAKE
+            fates = [
+                Later(one.fate.entry, later, str(one.answer.reply), one.fate.entry.warned)
+                if one.result == "returned"
+                else one.fate
+                for one in decisions
+            ]
         at_place = None if self._overdue else rest(job, answers, schedule, now, chance)
         if any(one.positive for one in answers) or at_place is not None:
             key = (job.place.transport, job.place.domain)
             queue.slots.proved(key, at_place is None or not at_place.until)
-        await self._settle([one.fate for one in decisions], at_place, reports)
+        await self._settle(fates, at_place, reports)
         self._note(decisions)
 
     def _schedule(self) -> Schedule:
@@ -131,6 +152,10 @@ class Attempt:
                 await asyncio.sleep(AGAIN)
         if reports or (at_place is not None and not at_place.until):
             queue.due()
+
+    def _mistake(self, error: Exception) -> None:
+        problem = f"{type(error).__name__}: {error}"
+        self._queue.services.log.event("error", "attempt failed", id=self.job.transaction, error=problem)
 
     async def _park(self, reason: str) -> None:
         """Nobody can read it: it stays until somebody looks."""

@@ -58,6 +58,7 @@ class Queue:
         self._backlog = False
         self._stopping = False
         self._keeper = False
+        self._counted = (0, 0)
         self._complained = -QUIET
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -186,8 +187,7 @@ class Queue:
             if self._backlog:
                 self._wake.set()
             if not task.cancelled() and (error := task.exception()) is not None:
-                problem = f"{type(error).__name__}: {error}"
-                self.services.log.event("error", "attempt failed", id=job.transaction, error=problem)
+                self.services.log.event("critical", "attempt lost", id=job.transaction, error=repr(error))
 
         task.add_done_callback(ended)
 
@@ -238,6 +238,7 @@ class Queue:
     async def _keep(self) -> None:
         """What one worker does for all: dead workers, clocks, expiry, figures."""
         while True:
+            self._count_commits()
             try:
                 self._keeper = await self.committer.read(lambda store: store.keeper())
                 if self._keeper:
@@ -245,6 +246,14 @@ class Queue:
             except StoreTrouble as error:
                 self.complain(error)
             await asyncio.sleep(UPKEEP)
+
+    def _count_commits(self) -> None:
+        committer, counters = self.committer, self.services.counters
+        commits, changes = committer.commits - self._counted[0], committer.changes - self._counted[1]
+        self._counted = (committer.commits, committer.changes)
+        if commits:
+            counters.increment("queue_commits", commits)
+            counters.increment("queue_changes", changes)
 
     async def _round(self) -> None:
         now = self.services.clock.now()
