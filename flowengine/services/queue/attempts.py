@@ -6,12 +6,12 @@ Until that is written the entries stay ours: a crash in between tries again, and
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.runtime.actions import Reply
 from flowengine.services.outbox.parcels import KEPT, NO_DISK, Recipient, Relayed
+from flowengine.services.queue.admission import Admission
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.decisions import Decision, Schedule, decide, rest
 from flowengine.services.queue.model import Damaged, Fate, Gone, Job, Later, NewMessage, Parked, Rest, StoreTrouble
@@ -35,6 +35,7 @@ class Attempt:
     def __init__(self, queue: "Queue", job: Job, chunks: Sequence[Buffer] | None, overdue: str = "") -> None:
         self._queue, self.job, self._chunks, self._overdue = queue, job, chunks, overdue
         self._parcel: Relayed | None = None
+        self._admission = Admission(queue, job, judged=not overdue)
         self._began = queue.services.clock.monotonic()
 
     @property
@@ -45,8 +46,10 @@ class Attempt:
     async def carry_out(self) -> None:
         """Try, decide, write down. Cancelled, it leaves the entries to whoever takes them over."""
         try:
-            chunks = self._chunks if self._chunks is not None else await self._read()
-            answers = await self._send(chunks)
+            wait = await self._admission.ask()
+            if wait is None:
+                chunks = self._chunks if self._chunks is not None else await self._read()
+                answers = await self._send(chunks)
         except Damaged as error:
             await self._park(str(error))
         except Exception as error:  # noqa: BLE001  # a mistake of ours: the message waits, and is not lost
@@ -55,7 +58,13 @@ class Attempt:
             told = f"451 4.3.0 {type(error).__name__}"
             await self._settle([Later(one, later, told, one.warned) for one in self.job.entries], None, ())
         else:
-            await self._decide(chunks, answers)
+            wait = wait or self._admission.wait
+            if wait is None:
+                await self._decide(chunks, answers)
+            else:
+                told, due = f"451 4.3.2 {wait.reason}", wait.until
+                waiting = [Later(one, due, told, one.warned, counted=False) for one in self.job.entries]
+                await self._settle(waiting, None, ())
 
     async def _decide(self, chunks: Sequence[Buffer], answers: Sequence[Answer]) -> None:
         job, queue = self.job, self._queue
@@ -123,7 +132,7 @@ class Attempt:
             job.sender,
             chunks,
             [Recipient(one.recipient, dsn=one.dsn) for one in job.entries],
-            find=partial(ways.hosts, transport, job.place.domain, secure=about.tls_required),
+            find=self._admission.hosts,
             eight_bit=about.eight_bit,
             utf8_header=about.utf8_header,
             tls_required=about.tls_required,
@@ -139,6 +148,8 @@ class Attempt:
         queue, job = self._queue, self.job
 
         def settle(store: Store) -> None:
+            if self._admission.seated:
+                store.free_seats(self._admission.attempt)
             store.settle(job, fates, at_place, queue.services.clock.now())
             for report in reports:
                 store.put(report)

@@ -28,7 +28,7 @@ class State(IntEnum):
 class About(msgspec.Struct, frozen=True, omit_defaults=True):
     """What else is known of a message. The first fields are those of `relay.Envelope`.
 
-    report: it is a report of ours about another message, and is never reported about.
+    quotas: names that it counts towards. report: it is a report of ours about another message, never reported about.
     """
 
     eight_bit: bool = False
@@ -41,6 +41,7 @@ class About(msgspec.Struct, frozen=True, omit_defaults=True):
     user: str | None = None
     reason: str = ""
     jobid: str = ""
+    quotas: tuple[str, ...] = ()
     metadata: dict[str, str] = {}  # msgspec copies it for each
     report: bool = False
 

@@ -14,11 +14,14 @@ from flowengine.services.outbox.ways import Ways
 from flowengine.services.queue.attempts import Attempt
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.committer import Committer
+from flowengine.services.queue.figures import Figures
 from flowengine.services.queue.model import Job, NewEntry, NewMessage, Stand, StoreTrouble
+from flowengine.services.queue.pace import Pace
 from flowengine.services.queue.parcel import Queued
+from flowengine.services.queue.pickup import Pickup
 from flowengine.services.queue.reports import Reporter
 from flowengine.services.queue.slots import Slots
-from flowengine.services.queue.sqlite import SQLiteStore
+from flowengine.services.queue.sqlite import NAME, SQLiteStore
 from flowengine.services.queue.store import Store
 from flowengine.services.relay.stuffing import Buffer
 
@@ -53,6 +56,9 @@ class Queue:
         self.reporter = Reporter(config, services, ways)
         self.slots = Slots(rules.deliveries, self._room, services.clock.monotonic)
         self.standing = Stand()
+        self.pickup = Pickup(services.rates)
+        self._figures = Figures(config.storage.directory / NAME, services.clock.monotonic)
+        self.pace = Pace(self.committer, self.pickup, self._figures, services.clock)
         self._store = store
         self._wake = asyncio.Event()
         self._backlog = False
@@ -97,6 +103,7 @@ class Queue:
             for task in tuple(self._attempts):
                 task.cancel()
             await asyncio.sleep(0)
+        await self._figures.close()
         await self.committer.close()
 
     def stand(self) -> dict[str, float]:
@@ -217,7 +224,8 @@ class Queue:
     async def _claim(self) -> float:
         """Seconds until the next look. Raises StoreTrouble."""
         now = self.services.clock.now()
-        wake = await self.committer.read(lambda store: store.wake())
+        wake, rules = await self.committer.read(lambda store: (store.wake(), store.rules(now)))
+        self.pickup.learn(rules)
         if wake is None or wake > now:
             self._backlog = False
             return POLL if wake is None else min(POLL, wake - now)

@@ -39,6 +39,13 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         "create index entry_expires on entry (expires) where state = 0 and holder is null",
         "create index entry_holder on entry (holder) where holder is not null",
         "create index entry_aside on entry (state) where state <> 0",
+        # what flows say about the pace (pickup.py), and who has one of so many places
+        (
+            "create table rule (id integer primary key autoincrement, name text not null unique, rule blob not null,"
+            " until real not null)"
+        ),
+        "create table token (name text not null, holder integer not null, attempt text not null)",
+        "create index token_name on token (name)",
         # one row: what tells a jump of the clock (sqlite_times.py), and how much there is
         "create table state (boot text not null, lead real not null, entries int not null, octets int not null)",
         "insert into state values ('', 0, 0, 0)",

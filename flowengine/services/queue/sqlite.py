@@ -15,6 +15,7 @@ from pathlib import Path
 
 from flowengine.services.database import open_database, transaction
 from flowengine.services.queue import sqlite_entries as entries
+from flowengine.services.queue import sqlite_rules as rules
 from flowengine.services.queue import sqlite_taking as taking
 from flowengine.services.queue import sqlite_times as times
 from flowengine.services.queue.bodies import Bodies
@@ -29,6 +30,7 @@ from flowengine.services.queue.model import (
     StoreFull,
     StoreTrouble,
 )
+from flowengine.services.queue.pickup import Rule
 from flowengine.services.queue.room import Room
 from flowengine.services.queue.schema import migrate
 from flowengine.services.relay.stuffing import Buffer
@@ -221,6 +223,35 @@ class SQLiteStore:
         """See Store."""
         with _translated():
             return entries.stand(self._open)
+
+    # -- the pace -----------------------------------------------------------------------------------------------------
+
+    def rules(self, now: float) -> list[tuple[str, bytes, float]]:
+        """See Store."""
+        with _translated():
+            return rules.rules(self._open, now)
+
+    def add_rule(self, kind: str, rule: Rule, until: float, now: float, *, update: bool) -> str:
+        """See Store."""
+        with _translated():
+            return rules.add(self._open, kind, rule, until, now, update=update)
+
+    def remove_rule(self, name: str) -> bool:
+        """See Store."""
+        with _translated():
+            return rules.remove(self._open, name)
+
+    def take_seats(self, attempt: str, seats: Sequence[tuple[str, int]]) -> str | None:
+        """See Store."""
+        with _translated():
+            return rules.take(self._open, self._holder, attempt, seats)
+
+    def free_seats(self, attempt: str) -> None:
+        """See Store."""
+        with _translated():
+            rules.free(self._open, self._holder, attempt)
+
+    # -- for all ------------------------------------------------------------------------------------------------------
 
     def keeper(self) -> bool:
         """See Store."""

@@ -151,6 +151,7 @@ def release(database: sqlite3.Connection, holder: int, now: float) -> int:
     ).rowcount
     for (place,) in places:
         wake(database, place)
+    database.execute("delete from token where holder = ?", (holder,))
     database.execute("delete from holder where id = ?", (holder,))
     return freed
 

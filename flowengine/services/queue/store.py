@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from flowengine.services.queue.model import Fate, Job, NewMessage, Rest, Stand
+from flowengine.services.queue.pickup import Rule
 from flowengine.services.relay.stuffing import Buffer
 
 
@@ -78,6 +79,27 @@ class Store(Protocol):
 
     def stand(self) -> Stand:
         """How the queue stands."""
+        ...
+
+    def rules(self, now: float) -> list[tuple[str, bytes, float]]:
+        """The rules of the pace that hold (pickup.py): name, rule, until when."""
+        ...
+
+    def add_rule(self, kind: str, rule: Rule, until: float, now: float, *, update: bool) -> str:
+        """Keep a rule, in place of one about the same when `update`; its name."""
+        ...
+
+    def remove_rule(self, name: str) -> bool:
+        """End a rule; whether there was one of this name."""
+        ...
+
+    def take_seats(self, attempt: str, seats: Sequence[tuple[str, int]]) -> str | None:
+        """Take one of so many places of each name for an attempt of this holder, or none at all; the name of one that
+        is full. A dead holder's places are free."""
+        ...
+
+    def free_seats(self, attempt: str) -> None:
+        """The attempt is over."""
         ...
 
     def keeper(self) -> bool:
