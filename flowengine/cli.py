@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowengine import __version__
+from flowengine.cli_quarantine import quarantine
 from flowengine.cli_queue import queue
 from flowengine.cli_shared import (
     GOOD,
@@ -43,6 +44,7 @@ def main() -> None:
 
 
 main.add_command(queue)
+main.add_command(quarantine)
 
 
 # -- serve ------------------------------------------------------------------------------------------------------------

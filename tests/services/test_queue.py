@@ -301,6 +301,23 @@ async def test_a_mistake_of_ours_loses_nothing(tmp_path: Path, monkeypatch: pyte
         assert sorted(one[1] for one in hop.messages) == [("a@example.org",), ("c@x",)]
 
 
+async def test_a_slow_disk_holds_up_nobody_but_who_waits_for_it(tmp_path: Path) -> None:
+    class Slow(SQLiteStore):
+        def put(self, new: Any) -> Any:
+            time.sleep(0.3)
+            return super().put(new)
+
+    async with running(tmp_path, {"one": to(closed_port())}, Slow(tmp_path)) as world:
+        began = time.monotonic()
+        sent = asyncio.create_task(world.send("b@x"))
+        longest = 0.0
+        while not sent.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+        assert time.monotonic() - began >= 0.3 and longest < 0.2
+
+
 async def test_a_few_dead_places_do_not_keep_mail_from_the_living(tmp_path: Path) -> None:
     """Half of many destinations keep silent; the others get theirs long before the silent ones have timed out."""
     from flowengine.services.fakes import FakeResolver

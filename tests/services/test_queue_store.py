@@ -272,6 +272,15 @@ def test_room_that_is_not_needed_any_more_is_given_back(tmp_path: Path, monkeypa
     assert before > 400 and after < 50
 
 
+def test_a_file_that_cannot_be_written_is_trouble_until_it_can(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store._open.execute("pragma query_only = on")  # noqa: SLF001  # what SQLite says on a read-only disk
+    with pytest.raises(StoreTrouble, match="readonly"):
+        put(store, new("b@x"))
+    put(store, new("b@x"))  # by a connection opened anew
+    assert len(claim(store)) == 1
+
+
 def test_a_locked_file_is_trouble_for_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flowengine.services.queue.sqlite.PATIENCE", 0.05)
     store = opened(tmp_path)

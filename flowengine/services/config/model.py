@@ -139,6 +139,10 @@ class QuarantineStore:
     """[quarantine.NAME]: where `Quarantine("NAME")` keeps messages."""
 
     path: Annotated[Path, Meta(description="Directory; made when needed.", examples=["var/quarantine/spam"])]
+    keep: Annotated[
+        int | None,
+        Meta(description="Seconds after which a message is deleted; default: never.", ge=60, examples=[2592000]),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

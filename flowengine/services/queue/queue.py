@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.runtime.services import Services
 from flowengine.services.outbox.ways import Ways
+from flowengine.services.quarantine import expire
 from flowengine.services.queue.attempts import Attempt
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.committer import Committer
@@ -40,6 +41,8 @@ IN_MEMORY = 256 << 10
 """Octets; a larger message is read from its file when it is tried."""
 QUIET = 10.0
 """Seconds between complaints about the storage."""
+QUARANTINES = 600.0
+"""Seconds between looks for quarantined messages that were kept for long enough."""
 DEFAULT_ROOM = 20
 
 
@@ -48,7 +51,8 @@ class Queue:
 
     def __init__(self, config: "Config", services: Services, ways: Ways, store: Store | None = None) -> None:
         self.services, self.ways = services, ways
-        self._transports = config.transports
+        self._transports, self._quarantines = config.transports, config.quarantine
+        self._quarantines_due = 0.0
         rules = config.queue
         if store is None:
             store = SQLiteStore(config.storage.directory, rules.row_size, rules.entries, rules.free_space)
@@ -263,6 +267,16 @@ class Queue:
             counters.increment("queue_commits", commits)
             counters.increment("queue_changes", changes)
 
+    async def _expire_quarantines(self) -> None:
+        """What was kept aside for long enough goes."""
+        now = self.services.clock.monotonic()
+        if now < self._quarantines_due:
+            return
+        self._quarantines_due = now + QUARANTINES
+        for name, one in self._quarantines.items():
+            if one.keep is not None and (count := await asyncio.to_thread(expire, one.path, one.keep)):
+                self.services.log.event("info", "quarantine", name=name, deleted=count, text="kept for long enough")
+
     async def _round(self) -> None:
         now = self.services.clock.now()
         freed = await self.committer.change(lambda store: store.take_over(now), lazy=True)
@@ -277,6 +291,7 @@ class Queue:
             key = (job.place.transport, job.place.domain)
             self._begin(job, self.slots.take(key, failing=True), overdue=reply)
         await self.committer.read(lambda store: store.shrink())
+        await self._expire_quarantines()
         self.standing = await self.committer.read(lambda store: store.stand())
 
     def complain(self, error: StoreTrouble) -> None:
