@@ -82,6 +82,25 @@ async def test_so_many_at_a_time_over_all_workers(tmp_path: Path, field: str) ->
             assert hop.most_at_once <= 2 and len(hop.messages) == 12
 
 
+async def test_places_of_an_entry_are_those_of_all_workers(tmp_path: Path) -> None:
+    async with running(tmp_path, {}) as one:
+        async with running(tmp_path, {}, clock=one.clock) as two:
+            assert await one.queue.pace.connect("1", "ns", "x", 2) and await two.queue.pace.connect("2", "ns", "x", 2)
+            assert not await one.queue.pace.connect("3", "ns", "x", 2) and await one.queue.pace.connect(
+                "3", "nsx", "", 2
+            )
+            await one.queue.pace.disconnect("1")
+            assert await one.queue.pace.connect("3", "ns", "x", 2)
+        assert await one.queue.pace.connect("4", "ns", "x", 2), "a worker that is gone has none"
+
+
+async def test_a_message_of_our_own(tmp_path: Path) -> None:
+    async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}) as world:
+        id_ = await world.queue.submit("", "b@x", "one", [b"Subject: x\r\n\r\nhello\r\n"])
+        await world.empty()
+        assert hop.messages == [("", ("b@x",), b"Subject: x\r\n\r\nhello\r\n")] and len(id_) == 24
+
+
 async def test_rules_that_nobody_can_keep_are_refused(tmp_path: Path) -> None:
     async with running(tmp_path, {}) as world:
         pace = world.queue.pace

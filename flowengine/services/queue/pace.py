@@ -60,6 +60,16 @@ class Pace:
         await self.learn()
         return found
 
+    async def connect(self, attempt: str, namespace: str, entry: str, most: int) -> bool:
+        """Take one of `most` places of an entry, of all workers, for as long as an attempt lasts (`CurrentConnections`);
+        whether there was one left. attempt: its `Admission.attempt`."""
+        seat = (f"{len(namespace)}:{namespace}{entry}", most)
+        return await self._committer.change(lambda store: store.take_seats(attempt, [seat])) is None
+
+    async def disconnect(self, attempt: str) -> None:
+        """Give all places of an attempt back."""
+        await self._committer.change(lambda store: store.free_seats(attempt), lazy=True)
+
     async def learn(self) -> None:
         """Read the rules."""
         now = self._clock.now()

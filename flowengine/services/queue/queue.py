@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.runtime.services import Services
+from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.outbox.ways import Ways
 from flowengine.services.quarantine import expire
 from flowengine.services.queue.attempts import Attempt
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.committer import Committer
 from flowengine.services.queue.figures import Figures
-from flowengine.services.queue.model import Job, NewEntry, NewMessage, Stand, StoreTrouble
+from flowengine.services.queue.model import About, Job, NewEntry, NewMessage, Stand, StoreTrouble
 from flowengine.services.queue.pace import Pace
 from flowengine.services.queue.parcel import Queued
 from flowengine.services.queue.pickup import Pickup
@@ -172,6 +173,19 @@ class Queue:
             self.slots.give_back(seat, key)
         if not all(one.take for one in entries):
             self._backlog = True
+
+    async def submit(
+        self, sender: str, recipient: str, transport: str, content: Sequence[Buffer], about: About | None = None
+    ) -> str:
+        """Take a message of our own; its transaction id. It is on disk when this returns. Raises StoreTrouble.
+
+        sender: "" for the null sender. content: complete, with CRLF; nothing is put on top.
+        """
+        services = self.services
+        transaction = f"{int(services.clock.now() * 1000):012x}{services.random.octets(6).hex()}"
+        parcel = Queued(transport, sender, content, [Recipient(recipient)], about=about or About(), numbers=[1])
+        await self.keep(transaction, parcel)
+        return transaction
 
     async def _put(self, new: NewMessage) -> list[Job]:
         store = self._store
