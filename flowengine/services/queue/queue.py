@@ -12,12 +12,12 @@ from flowengine.mail.evaluation import IN_A_THREAD
 from flowengine.runtime.services import Services
 from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.outbox.ways import Ways
-from flowengine.services.quarantine import expire
 from flowengine.services.queue.attempts import Attempt
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.committer import Committer
 from flowengine.services.queue.figures import Figures
-from flowengine.services.queue.model import About, Job, NewEntry, NewMessage, Stand, StoreTrouble
+from flowengine.services.queue.keeper import Keeper
+from flowengine.services.queue.model import About, Job, NewEntry, NewMessage, StoreTrouble
 from flowengine.services.queue.pace import Pace
 from flowengine.services.queue.parcel import Queued
 from flowengine.services.queue.pickup import Pickup
@@ -34,16 +34,12 @@ POLL = 1.0
 """Seconds between looks for what other processes made due."""
 PAUSE = 0.01
 """Seconds between two claims: what comes within goes into one."""
-UPKEEP = 2.0
-"""Seconds between rounds of the keeper."""
 FAREWELL = 5.0
 """Seconds that attempts get to come to an end, at the end."""
 IN_MEMORY = 256 << 10
 """Octets; a larger message is read from its file when it is tried."""
 QUIET = 10.0
 """Seconds between complaints about the storage."""
-QUARANTINES = 600.0
-"""Seconds between looks for quarantined messages that were kept for long enough."""
 DEFAULT_ROOM = 20
 
 
@@ -52,24 +48,21 @@ class Queue:
 
     def __init__(self, config: "Config", services: Services, ways: Ways, store: Store | None = None) -> None:
         self.services, self.ways = services, ways
-        self._transports, self._quarantines = config.transports, config.quarantine
-        self._quarantines_due = 0.0
+        self._transports = config.transports
         rules = config.queue
         if store is None:
             store = SQLiteStore(config.storage.directory, rules.row_size, rules.entries, rules.free_space)
         self.committer = Committer(store)
         self.reporter = Reporter(config, services, ways)
         self.slots = Slots(rules.deliveries, self._room, services.clock.monotonic)
-        self.standing = Stand()
         self.pickup = Pickup(services.rates)
         self._figures = Figures(config.storage.directory / NAME, services.clock.monotonic)
         self.pace = Pace(self.committer, self.pickup, self._figures, services.clock)
+        self._keeper = Keeper(self, config.quarantine)
         self._store = store
         self._wake = asyncio.Event()
         self._backlog = False
-        self._stopping = False
-        self._keeper = False
-        self._counted = (0, 0)
+        self.stopping = False
         self._complained = -QUIET
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._loops: list[asyncio.Task[None]] = []
@@ -87,11 +80,11 @@ class Queue:
             await self.committer.read(lambda store: store.stand())
         except StoreTrouble as error:
             self.complain(error)
-        self._loops = [asyncio.create_task(self._look()), asyncio.create_task(self._keep())]
+        self._loops = [asyncio.create_task(self._look()), asyncio.create_task(self._keeper.run())]
 
     def stop(self) -> None:
         """Begin no further attempt. Messages are still taken."""
-        self._stopping = True
+        self.stopping = True
 
     async def close(self, patience: float = FAREWELL) -> None:
         """End. patience: seconds for those to whom a message is on its way; the others end soon."""
@@ -113,18 +106,7 @@ class Queue:
 
     def stand(self) -> dict[str, float]:
         """How things stand, as gauges. What one has to tell for all, the keeper tells."""
-        found: dict[str, float] = {"queue_active": len(self.slots)}
-        if self._keeper:
-            stand = self.standing
-            age = self.services.clock.now() - stand.oldest if stand.oldest else 0.0
-            found |= {
-                "queue_messages": stand.queued,
-                "queue_held": stand.held,
-                "queue_parked": stand.parked,
-                "queue_bytes": stand.octets,
-                "queue_oldest_seconds": max(0.0, age),
-            }
-        return found
+        return {"queue_active": len(self.slots), **self._keeper.stand()}
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -141,7 +123,7 @@ class Queue:
         for number, one in zip(parcel.numbers, parcel.recipients, strict=True):
             domain = self.ways.domain(parcel.place, one.address)
             key = (parcel.place, domain)
-            if key not in seats and not parcel.delay and not self._stopping and self.slots.has_room(key):
+            if key not in seats and not parcel.delay and not self.stopping and self.slots.has_room(key):
                 seats[key] = self.slots.take(key)
             entries.append(NewEntry(number, one.address, domain, one.dsn, key in seats))
         expires = due + (transport.expire if transport is not None else 0)
@@ -168,7 +150,7 @@ class Queue:
         for job in jobs:
             key = (job.place.transport, job.place.domain)
             seat = seats.pop(key) if key in seats else self.slots.take(key)
-            self._begin(job, seat, chunks if size <= IN_MEMORY else None)
+            self.begin(job, seat, chunks if size <= IN_MEMORY else None)
         for key, seat in seats.items():
             self.slots.give_back(seat, key)
         if not all(one.take for one in entries):
@@ -200,7 +182,8 @@ class Queue:
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
-    def _begin(self, job: Job, seat: int, chunks: Sequence[Buffer] | None = None, overdue: str = "") -> None:
+    def begin(self, job: Job, seat: int, chunks: Sequence[Buffer] | None = None, overdue: str = "") -> None:
+        """Begin an attempt. seat: what `slots` gave for it; the rest is what `Attempt` says."""
         attempt = Attempt(self, job, chunks, overdue)
         task = asyncio.get_running_loop().create_task(attempt.carry_out())
         self._attempts[task] = attempt
@@ -232,7 +215,7 @@ class Queue:
                 pass
             self._wake.clear()
             pause = POLL
-            if self._stopping or self.slots.free <= 0:
+            if self.stopping or self.slots.free <= 0:
                 continue
             try:
                 pause = await self._claim()
@@ -253,60 +236,13 @@ class Queue:
         jobs = await self.committer.change(lambda store: store.claim(now, free, active, slots.room, failing))
         for job in jobs:
             key = (job.place.transport, job.place.domain)
-            self._begin(job, slots.take(key, failing=bool(job.place.failures)))
+            self.begin(job, slots.take(key, failing=bool(job.place.failures)))
         self._backlog = True
         if jobs:
             await asyncio.sleep(PAUSE)
         return PAUSE if jobs and slots.free > 0 else POLL
 
-    # -- for all ------------------------------------------------------------------------------------------------------
-
-    async def _keep(self) -> None:
-        """What one worker does for all: dead workers, clocks, expiry, figures."""
-        while True:
-            self._count_commits()
-            try:
-                self._keeper = await self.committer.read(lambda store: store.keeper())
-                if self._keeper:
-                    await self._round()
-            except StoreTrouble as error:
-                self.complain(error)
-            await asyncio.sleep(UPKEEP)
-
-    def _count_commits(self) -> None:
-        committer, counters = self.committer, self.services.counters
-        commits, changes = committer.commits - self._counted[0], committer.changes - self._counted[1]
-        self._counted = (committer.commits, committer.changes)
-        if commits:
-            counters.increment("queue_commits", commits)
-            counters.increment("queue_changes", changes)
-
-    async def _expire_quarantines(self) -> None:
-        """What was kept aside for long enough goes."""
-        now = self.services.clock.monotonic()
-        if now < self._quarantines_due:
-            return
-        self._quarantines_due = now + QUARANTINES
-        for name, one in self._quarantines.items():
-            if one.keep is not None and (count := await asyncio.to_thread(expire, one.path, one.keep)):
-                self.services.log.event("info", "quarantine", name=name, deleted=count, text="kept for long enough")
-
-    async def _round(self) -> None:
-        now = self.services.clock.now()
-        freed = await self.committer.change(lambda store: store.take_over(now), lazy=True)
-        if freed:
-            self.services.counters.increment("taken_over", freed)
-            self.services.log.event("notice", "taken over", recipients=freed, text="their worker had died")
-            self.due()
-        await self.committer.change(lambda store: store.tidy(now), lazy=True)
-        for job, reply in await self.committer.change(lambda store: store.overdue(now, 50), lazy=True):
-            if self._stopping:
-                break
-            key = (job.place.transport, job.place.domain)
-            self._begin(job, self.slots.take(key, failing=True), overdue=reply)
-        await self.committer.read(lambda store: store.shrink())
-        await self._expire_quarantines()
-        self.standing = await self.committer.read(lambda store: store.stand())
+    # -- small things -------------------------------------------------------------------------------------------------
 
     def complain(self, error: StoreTrouble) -> None:
         now = self.services.clock.monotonic()
