@@ -61,8 +61,10 @@ class Pace:
         return found
 
     async def connect(self, attempt: str, namespace: str, entry: str, most: int) -> bool:
-        """Take one of `most` places of an entry for as long as an attempt lasts (`CurrentConnections`); whether there was
-        one left. The places are those of all workers. attempt: its `Admission.attempt`."""
+        """Take one of `most` places of an entry for as long as an attempt lasts; whether there was one left.
+
+        The places are those of all workers (`CurrentConnections`). attempt: its `Admission.attempt`.
+        """
         seat = (f"{len(namespace)}:{namespace}{entry}", most)
         return await self._committer.change(lambda store: store.take_seats(attempt, [seat])) is None
 
