@@ -35,12 +35,16 @@ _TOLD: dict[Action, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class RecipientStatus:
-    """One recipient of a report (RFC 3464 §2.3). reply: code, enhanced code and text as one line; host: who said it,
-    "" for ourselves. original: the ORCPT parameter as it came, "" for none. until: when we give up, Unix time."""
+    """One recipient of a report (RFC 3464 §2.3).
+
+    reply: code, enhanced code and text as one line. heard: the next hop said it, and not we; host: its name, "" where
+    that is nobody's business. original: the ORCPT parameter as it came, "" for none. until: when we give up, Unix time.
+    """
 
     address: str
     status: str
     reply: str
+    heard: bool = False
     host: str = ""
     original: str = ""
     until: float | None = None
@@ -104,7 +108,8 @@ class Report:
         found: list[str] = []
         for one in self.recipients:
             found.append(f"<{one.address}>")
-            found.append(f"    {'the server ' + one.host + ' said: ' if one.host else ''}{_line(one.reply)}")
+            who = f"the server {one.host or 'behind us'} said: " if one.heard else ""
+            found.append(f"    {who}{_line(one.reply)}")
             if one.until is not None:
                 found.append(f"    tried until {_date(one.until)}")
         return [*found, "", f"This report comes from {self.hostname}."]
@@ -122,9 +127,8 @@ class Report:
             found.append(f"Final-Recipient: {kind}; {_line(one.address)}")
             found += [f"Action: {self.action}", f"Status: {one.status}"]
             if one.host:
-                found += [f"Remote-MTA: dns; {_line(one.host)}", f"Diagnostic-Code: smtp; {_line(one.reply)}"]
-            else:
-                found.append(f"Diagnostic-Code: x-flowengine; {_line(one.reply)}")
+                found.append(f"Remote-MTA: dns; {_line(one.host)}")
+            found.append(f"Diagnostic-Code: {'smtp' if one.heard else 'x-flowengine'}; {_line(one.reply)}")
             found.append(f"Last-Attempt-Date: {_date(self.now)}")
             if one.until is not None:
                 found.append(f"Will-Retry-Until: {_date(one.until)}")

@@ -17,7 +17,9 @@ def report(**changes: Any) -> Report:
         "author": "mailer-daemon@example.net",
         "sender": "a@example.org",
         "recipients": [
-            RecipientStatus("b@x.example", "5.1.1", "550 5.1.1 no such user", "mx.x.example", "rfc822;b+2B1@x.example")
+            RecipientStatus(
+                "b@x.example", "5.1.1", "550 5.1.1 no such user", True, "mx.x.example", "rfc822;b+2B1@x.example"
+            )
         ],
         "arrived": 1_700_000_000.0,
         "now": 1_700_000_100.0,
@@ -77,7 +79,7 @@ def test_only_the_header_comes_back() -> None:
 
 def test_what_others_say_cannot_break_out() -> None:
     evil = "550 no\r\nFinal-Recipient: rfc822; other@x\r\n\r\n--b1\r\n" + "x" * 5000
-    one = RecipientStatus("b@x", "5.0.0", evil, "host\r\nX: y", "rfc822;a+0D+0Ab: c")
+    one = RecipientStatus("b@x", "5.0.0", evil, True, "host\r\nX: y", "rfc822;a+0D+0Ab: c")
     content = report(recipients=[one], envid="a+0D+0AAction: delivered").render()
     message = read(content)
     assert len(list(message.iter_parts())) == 3

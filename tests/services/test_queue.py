@@ -13,8 +13,8 @@ from queue_world import CONTENT, NOW, running
 
 from flowengine.mail.dkim import verify
 from flowengine.mail.message import Message
+from flowengine.services.config import DSN, Timeouts, Transport
 from flowengine.services.config import NextHop as Hop
-from flowengine.services.config import Timeouts, Transport
 from flowengine.services.config.queue import QueueRules
 from flowengine.services.fakes import FakeClock
 from flowengine.services.queue.desk import Choice, Desk
@@ -164,9 +164,28 @@ async def test_a_late_message_is_told_of_once_and_an_expired_one_returned(tmp_pa
         assert b"Action: failed\r\n" in failed and b"Status: 5.4.7\r\n" in failed
 
 
+async def test_a_report_does_not_tell_where_our_hosts_are(tmp_path: Path) -> None:
+    port = closed_port()
+    async with (
+        listening(NextHop()) as hop,
+        running(
+            tmp_path,
+            {"one": to(port, expire=100), "back": to(hop.port)},
+            dsn=DSN("bounces@example.net", transport="back"),
+        ) as world,
+    ):
+        await world.send("b@x")
+        await world.until(lambda: world.log.of("attempt"))
+        world.later(101)
+        await world.empty()
+        content = hop.messages[0][2]
+        assert b"Status: 5.4.7\r\n" in content and b"The next hop could not take it" in content
+        assert b"127.0.0.1" not in content and str(port).encode() not in content
+
+
 async def test_reports_are_signed_by_the_key_of_dsn(tmp_path: Path) -> None:
     from flowengine.mail.keys import PrivateKey
-    from flowengine.services.config import DSN, PKI
+    from flowengine.services.config import PKI
     from flowengine.services.fakes import FakeKeys, FakeResolver
 
     key = PrivateKey.generate("ed25519")

@@ -15,6 +15,7 @@ from flowengine.services.queue.admission import Admission
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.decisions import Decision, Schedule, decide, rest
 from flowengine.services.queue.model import Damaged, Fate, Gone, Job, Later, NewMessage, Parked, Rest, StoreTrouble
+from flowengine.services.queue.reports import public_name
 from flowengine.services.queue.store import Store
 from flowengine.services.relay import Answer, Stage
 from flowengine.services.relay.stuffing import Buffer
@@ -75,7 +76,7 @@ class Attempt:
         decisions = decide(job, answers, schedule, now, chance, reported=reported)
         fates = [one.fate for one in decisions]
         try:
-            reports = queue.reporter.reports(job, decisions, chunks, hop.host if hop is not None else "")
+            reports = queue.reporter.reports(job, decisions, chunks, public_name(hop.host) if hop is not None else "")
         except Exception as error:  # noqa: BLE001  # who has to be told stays in the queue until that is possible
             self._mistake(error)
             reports, later = [], now + AFTER_A_MISTAKE

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from flowengine.mail import delivery_status, dkim
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
+from flowengine.runtime.actions import Reply
 from flowengine.runtime.policy import Route
 from flowengine.runtime.services import Services
 from flowengine.services.outbox.ways import Ways
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.decisions import Decision, Schedule
 from flowengine.services.queue.model import About, Entry, Job, Later, NewEntry, NewMessage
+from flowengine.services.relay import ARRIVING, Stage
 from flowengine.services.relay.stuffing import Buffer
 
 if TYPE_CHECKING:
@@ -192,17 +194,31 @@ def _header(chunks: Sequence[Buffer]) -> bytes:
     return head + b"\r\n\r\n" if end else head[: head.rfind(b"\r\n") + 2] + b"\r\n"
 
 
+def public_name(host: str) -> str:
+    """What is told of a next hop, `NAME[ADDRESS]:PORT`: the name of a mail exchanger.
+
+    Where the configuration sends mail is told to nobody.
+    """
+    name, bracket, _ = host.partition("[")
+    return name if bracket else ""
+
+
 def _status(decision: Decision, host: str) -> delivery_status.RecipientStatus:
     fate, reply = decision.fate, decision.answer.reply
     kind = {"failed": "5", "delayed": "4"}.get(decision.action, "2")
     status = reply.enhanced if reply.enhanced[:1] == kind else f"{kind}.0.0"
     if decision.action == "failed" and reply.code < 500:
         status = "5.4.7"  # RFC 3463 §3.5: delivery time expired
+    answer = decision.answer
+    between_us = answer.stage in ARRIVING or (not answer.heard and answer.stage not in (Stage.ROUTE, Stage.ENVELOPE))
+    if between_us and not host:  # the reply names a host of ours
+        reply = Reply(reply.code, reply.enhanced, "The next hop could not take it")
     return delivery_status.RecipientStatus(
         address=fate.entry.recipient,
         status=status,
         reply=str(reply),
-        host=host if decision.answer.heard else "",
+        heard=answer.heard and not between_us,
+        host=host if answer.heard else "",
         original=parameters(fate.entry).get("ORCPT", ""),
         until=fate.entry.expires if isinstance(fate, Later) else None,
     )
