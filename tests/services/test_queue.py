@@ -72,6 +72,7 @@ async def test_a_dead_host_is_asked_again_and_mail_comes_when_it_lives(tmp_path:
             await world.send(f"b{number}@x")
         await world.until(lambda: len(world.log.of("attempt")) >= 1)
         await asyncio.sleep(0.2)
+        await world.until(lambda: not world.queue.slots.active)
         tried = len(world.log.of("attempt"))
         assert tried <= 25, "who comes later waits for one that tries"
         hop = NextHop(port=port)
