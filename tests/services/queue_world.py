@@ -118,8 +118,9 @@ class World:
                 found = (entries.fetchmany(5), places.fetchmany(5), self.queue.slots.active, self.log.lines[-5:])
             raise AssertionError(f"{found} at {self.clock.moment - NOW}") from None
 
-    def later(self, seconds: float) -> None:
-        """Time goes on; the machine has been running for as long."""
+    async def later(self, seconds: float) -> None:
+        """Time goes on, once no attempt is under way; the machine has been running for as long."""
+        await self.until(lambda: not self.queue.slots.active)
         self.clock.moment += seconds
         self.queue.due()
 

@@ -60,7 +60,7 @@ async def test_trouble_is_tried_again_when_it_is_time(tmp_path: Path) -> None:
         assert world.log.of("attempt")[0]["replies"] == {"c@y": "451 4.7.1 later"}
         await asyncio.sleep(0.1)
         assert len(hop.messages) == 1
-        world.later(70)
+        await world.later(70)
         await world.empty()
         assert [one[1] for one in hop.messages] == [("b@x",), ("c@y",)]
 
@@ -77,7 +77,7 @@ async def test_a_dead_host_is_asked_again_and_mail_comes_when_it_lives(tmp_path:
         assert tried <= 25, "who comes later waits for one that tries"
         hop = NextHop(port=port)
         async with listening(hop):
-            world.later(100)
+            await world.later(100)
             await world.empty()
             assert len({one[1] for one in hop.messages}) == len(hop.messages) == 30
 
@@ -91,7 +91,7 @@ async def test_a_next_hop_that_breaks_at_any_step_loses_nothing(tmp_path: Path, 
         await world.until(lambda: world.log.of("attempt"))
         assert not hop.messages
         hop.answers.clear()
-        world.later(100)
+        await world.later(100)
         await world.empty()
         assert [one[1] for one in hop.messages] == [("b@x",)]
         uncertain = world.counters.sums.get(("deliveries", (("result", "duplicate"), ("transport", "one"))), 0)
@@ -153,9 +153,9 @@ async def test_a_late_message_is_told_of_once_and_an_expired_one_returned(tmp_pa
             await world.until(
                 lambda attempt=attempt: len(world.log.of("attempt")) - len(world.log.of("report")) >= attempt
             )
-            world.later(661)
+            await world.later(661)
         await world.until(lambda: [one["action"] for one in world.log.of("report")] == ["delayed"])
-        world.later(3100)
+        await world.later(3100)
         await world.until(lambda: len(world.log.of("report")) == 2)
         await world.empty()
         delayed, failed = (one[2] for one in hop.messages)
@@ -177,7 +177,7 @@ async def test_a_report_does_not_tell_where_our_hosts_are(tmp_path: Path) -> Non
     ):
         await world.send("b@x")
         await world.until(lambda: world.log.of("attempt"))
-        world.later(101)
+        await world.later(101)
         await world.empty()
         content = hop.messages[0][2]
         assert b"Status: 5.4.7\r\n" in content and b"The next hop could not take it" in content
@@ -207,7 +207,7 @@ async def test_a_delayed_delivery_waits_for_its_time(tmp_path: Path) -> None:
         await world.send("b@x", delay=300)
         await asyncio.sleep(0.2)
         assert not hop.messages
-        world.later(301)
+        await world.later(301)
         await world.empty()
         assert len(hop.messages) == 1
 
@@ -215,7 +215,7 @@ async def test_a_delayed_delivery_waits_for_its_time(tmp_path: Path) -> None:
 async def test_a_sink_takes_what_was_delayed(tmp_path: Path) -> None:
     async with running(tmp_path, {"sink": Transport(sink=tmp_path / "sink")}) as world:
         await world.send("b@x", delay=10, transport="sink")
-        world.later(11)
+        await world.later(11)
         await world.empty()
         assert next((tmp_path / "sink").glob("*.eml")).read_bytes() == CONTENT
 
@@ -234,7 +234,7 @@ async def test_a_changed_body_is_parked_and_told(tmp_path: Path) -> None:
         await world.send("c@x", delay=10)
         with sqlite3.connect(tmp_path / "queue.db") as database:
             database.execute("update message set body = x'00' where id = 1")
-        world.later(11)
+        await world.later(11)
         await world.until(lambda: hop.messages and world.log.of("parked"))
         assert [one[1] for one in hop.messages] == [("c@x",)]
 
@@ -245,7 +245,7 @@ async def test_large_messages_lie_in_files_and_arrive_whole(tmp_path: Path) -> N
         await world.send("b@x", content=content, delay=10)
         (body,) = (tmp_path / "queue").glob("*-*")
         assert body.stat().st_size == len(content)
-        world.later(11)
+        await world.later(11)
         await world.empty()
         assert hop.messages[0][2] == content and not body.exists()
 
@@ -291,7 +291,7 @@ async def test_a_disk_that_fails_when_a_delivery_is_written_down_makes_no_duplic
     async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}, store) as world:
         await world.send("b@x", delay=5)
         store.broken = True
-        world.later(6)
+        await world.later(6)
         await world.until(lambda: hop.messages)
         with pytest.raises(StoreTrouble):
             await world.send("c@x")
@@ -316,7 +316,7 @@ async def test_a_mistake_of_ours_loses_nothing(tmp_path: Path, monkeypatch: pyte
             await world.send("b@x", "c@x")
             await world.until(lambda: world.log.of("attempt failed"))
             await asyncio.sleep(0.1)
-        world.later(1000)
+        await world.later(1000)
         await world.empty()
         assert sorted(one[1] for one in hop.messages) == [("a@example.org",), ("c@x",)]
 

@@ -27,9 +27,9 @@ async def test_what_is_suspended_waits_until_the_end(tmp_path: Path) -> None:
         await world.until(lambda: hop.messages)
         await asyncio.sleep(0.2)
         assert [one[1] for one in hop.messages] == [("c@other.test",)]
-        world.later(101)
+        await world.later(101)
         await world.until(lambda: len(hop.messages) == 2)
-        world.later(100)
+        await world.later(100)
         await world.empty()
         assert [one[1] for one in hop.messages][1:] == [("d@other.test",), ("b@x.example",)]
 
@@ -40,7 +40,7 @@ async def test_hosts_are_suspended_by_name_and_address(tmp_path: Path) -> None:
         await world.send("b@x")
         await asyncio.sleep(0.3)
         assert not hop.connections
-        world.later(51)
+        await world.later(51)
         await world.empty()
         assert len(hop.messages) == 1
 
@@ -56,7 +56,7 @@ async def test_a_rate_spreads_what_waits(tmp_path: Path) -> None:
         assert len(hop.messages) == 6
         for _ in range(6):
             before = len(hop.messages)
-            world.later(61)
+            await world.later(61)
             await asyncio.sleep(0.4)
             assert len(hop.messages) - before <= 5
         await world.empty()
@@ -73,7 +73,7 @@ async def test_so_many_at_a_time_over_all_workers(tmp_path: Path, field: str) ->
             for world in (one, two):
                 await asyncio.gather(*(world.send(f"b{number}@x") for number in range(6)))
             for _ in range(100):
-                one.later(2)
+                await one.later(2)
                 two.queue.due()
                 await asyncio.sleep(0.02)
                 if len(hop.messages) == 12:
