@@ -99,6 +99,8 @@ def test_each_point_of_the_protocol(world: tuple[Server, Receiver]) -> None:
         client.close()
         back(server)
 
+    assert server.drained(20)
+
     # the next hop has the message, and has said nothing: tried again
     killed: list[str] = []
 
@@ -118,13 +120,13 @@ def test_each_point_of_the_protocol(world: tuple[Server, Receiver]) -> None:
         client.close()
         wait(lambda name=name: name in killed)
         back(server)
+        assert server.drained(20)  # another kill might cost another arrival
 
-    assert server.drained(20)
     arrived = {number: len(moments) for number, moments in receiver.taken.items()}
     assert "before" not in arrived
     assert promised | {"during", "behind"} <= arrived.keys()
     assert arrived["during"] <= 2 and arrived["behind"] <= 2
-    assert all(count <= 2 for count in arrived.values())
+    assert all(count <= 4 for count in arrived.values()), "one for each kill, at most"
 
 
 PUTS = """
@@ -154,7 +156,7 @@ def test_killed_within_a_commit(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PUTS, str(tmp_path), str(here / "tests/services"), str(here)]
     promised: set[str] = set()
     chance = random.Random(3)  # noqa: S311  # repeating is what it is for
-    for life in range(3):
+    for life in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ours
         assert process.stdout is not None
         lines = [process.stdout.readline()]
@@ -177,7 +179,7 @@ def test_killed_within_a_commit(tmp_path: Path) -> None:
 
 
 def test_random_kills_lose_nothing(tmp_path: Path) -> None:
-    account = torture(tmp_path, 4.0, clients=3, workers=2, seed=int(os.environ.get("TORTURE_SEED", "6")))
+    account = torture(tmp_path, 2.5, clients=3, workers=2, seed=int(os.environ.get("TORTURE_SEED", "6")))
     assert account.good, f"{account}, see {tmp_path}"
     assert account.promised and account.kills
 

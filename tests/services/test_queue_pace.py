@@ -10,7 +10,7 @@ from queue_world import NOW, new, opened, put, running
 from test_queue import to
 
 from flowengine.services.queue.model import About
-from flowengine.services.queue.pickup import MOST, Rule
+from flowengine.services.queue.pickup import Rule
 
 pytestmark = pytest.mark.anyio
 
@@ -112,13 +112,14 @@ async def test_rules_that_nobody_can_keep_are_refused(tmp_path: Path) -> None:
         assert await pace.unlimit(name) and not await pace.unlimit(name)
 
 
-def test_rules_have_their_number_and_their_time(tmp_path: Path) -> None:
+def test_rules_have_their_number_and_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowengine.services.queue.sqlite_rules.MOST", 20)
     store = opened(tmp_path)
     with store.transaction():
-        for number in range(MOST + 50):
+        for number in range(70):
             store.add_rule("s", Rule({"jobid": str(number)}), NOW + number, NOW, update=False)
-    assert len(store.rules(NOW)) == MOST
-    assert len(store.rules(NOW + MOST + 40)) == 9
+    assert len(store.rules(NOW)) == 20
+    assert len(store.rules(NOW + 60)) == 9
 
 
 @pytest.mark.parametrize(("filters", "count"), [

@@ -158,6 +158,10 @@ class TransportTLS:
         Literal["off", "may", "require", "verify"],
         Meta(description="may: if offered. require: or defer. verify: with a certificate that names the host."),
     ] = "may"
+    mta_sts: Annotated[
+        bool,
+        Meta(description="With `mx`: do as the recipient's domain says (RFC 8461): its exchangers only, verified."),
+    ] = False
     implicit: Annotated[bool, Meta(description="TLS from the first byte in place of STARTTLS.")] = False
     minimum: Annotated[Literal["1.2", "1.3"], Meta(description="Lowest TLS version that is spoken.")] = "1.2"
     authorities: Annotated[

@@ -55,6 +55,8 @@ def _transport_safety(path: KeyPath, one: Transport, problems: Problems) -> None
     near = bool(one.host) and all(hop.loopback for hop in one.host)
     if one.tls.implicit and one.tls.mode == "off":
         problems.add((*path, "tls"), "implicit TLS and no TLS (mode = off) do not go together")
+    if one.tls.mta_sts and not one.mx:
+        problems.add((*path, "tls"), "mta_sts is about mail exchangers; it goes with mx = true")
     if one.tls.mode == "verify" and any(hop.path for hop in one.host):
         problems.add((*path, "tls"), "a Unix socket has no name that a certificate could be for")
     if (one.tls.certificate is None) != (one.tls.key is None):
