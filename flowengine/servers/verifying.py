@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 import dkim as dkimpy
@@ -14,12 +14,14 @@ from flowengine.mail.arc import ChainResult
 from flowengine.mail.dkim import SignatureResult
 from flowengine.mail.dmarc import DMARCResult
 from flowengine.mail.dns import Answer
+from flowengine.mail.errors import MailError
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
 from flowengine.runtime.services import Services
 from flowengine.runtime.world import Fact, World
 from flowengine.servers.play import Visit, envelope
 
+_LONGEST_SENDER = 512
 _UNHEARD = logging.Logger("dkimpy")
 _UNHEARD.addHandler(logging.NullHandler())
 
@@ -69,7 +71,7 @@ async def verify_message(message: Message, visit: Visit, services: Services) -> 
         now=world.now,
         sample=world.random_number,
     )
-    sender = envelope(message, visit)[0].address
+    sender = _sender(message, visit)
     client = visit.client_ip, visit.helo, sender
     verdict = await evaluation.dmarc(*client)
     if isinstance(verdict, FromRefused):
@@ -84,6 +86,19 @@ async def verify_message(message: Message, visit: Visit, services: Services) -> 
         authentication_results=authentication_results.write(settings.hostname, results, fold=False),
         second_opinion=await asyncio.to_thread(second_opinion, message.render(), signatures, world.facts),
     )
+
+
+def _sender(message: Message, visit: Visit) -> str:
+    """The envelope sender. One that was given and breaks the grammar is taken as it is when it has an @: some server
+    took it once, and SPF has a word for it (RFC 7208 §4.3). Raises MailError."""
+    try:
+        return envelope(message, visit)[0].address
+    except MailError:
+        given = (visit.mail_from or "").removeprefix("<").removesuffix(">")
+        if "@" not in given or not given.isprintable() or len(given) > _LONGEST_SENDER:
+            raise
+    envelope(message, replace(visit, mail_from="<>"))  # the recipients must be addresses all the same
+    return given
 
 
 def second_opinion(
