@@ -99,7 +99,8 @@ async def verify_field(
     fields = parse(raw).fields
     if len(fields) != 1 or fields[0].key != b"dkim-signature":
         return SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field")
-    candidate = _candidate(message.original, fields[0], now)
+    own = next((part for part in message.original.headers.all(b"dkim-signature") if part.raw == fields[0].raw), None)
+    candidate = _candidate(message.original, own or fields[0], now)
     keys = await find_keys([candidate.signature] if candidate.signature else [], resolver)
     return _judge(candidate, keys, minimum_bits)
 
