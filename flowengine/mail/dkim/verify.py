@@ -22,6 +22,7 @@ Result = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "perm
 """The words of RFC 8601 §2.7.1."""
 
 SKEW = 300  # seconds by which clocks may differ
+MOST_CHECKED = 5  # signatures of a message that are verified, unless the caller says otherwise
 MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
@@ -63,7 +64,7 @@ class Candidate:
     digest: bytes = b""
 
 
-def prepare(message: Message, *, now: float, limit: int = 5) -> tuple[Candidate, ...]:
+def prepare(message: Message, *, now: float, limit: int = MOST_CHECKED) -> tuple[Candidate, ...]:
     """All that needs no DNS: reads the first `limit` signatures of the message as received, hashes its body and the
     signed headers. Pure; for a large body call it in a thread, and `verify` with what it gives. Never raises."""
     original = message.original
@@ -78,7 +79,7 @@ async def verify(
     resolver: Resolver,
     *,
     now: float,
-    limit: int = 5,
+    limit: int = MOST_CHECKED,
     minimum_bits: int = 1024,
     prepared: tuple[Candidate, ...] | None = None,
 ) -> tuple[SignatureResult, ...]:
