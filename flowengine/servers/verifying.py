@@ -1,10 +1,12 @@
-"""`flowengine verify`: what SPF, DKIM, DMARC and ARC say of a message, in words a mail admin needs no RFC for."""
+"""`flowengine verify`: what SPF, DKIM, DMARC and ARC say of a message, and a second opinion on the signatures.
+
+`explaining` has the words for people.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 
 import dkim as dkimpy
 
@@ -122,32 +124,3 @@ def second_opinion(
             return False
 
     return tuple(opinion(place, one) for place, one in enumerate(signatures))
-
-
-def verify_text(report: VerifyReport) -> str:
-    """The report for people."""
-    return "".join(f"{line}\n" for line in _lines(report))
-
-
-def _lines(report: VerifyReport) -> Iterator[str]:
-    yield f"SPF    {report.spf.result:<10} {report.spf.domain or 'no domain'}: {report.spf.reason or 'ok'}"
-    for step in report.spf.trace[:20]:
-        yield f"           {step.domain}  {step.term}  {step.outcome}"
-    if report.spf.explanation:
-        yield f"           the domain says: {report.spf.explanation}"
-    if not report.dkim:
-        yield "DKIM   none       the message is not signed"
-    for one, second in zip_longest(report.dkim, report.second_opinion):
-        yield f"DKIM   {one.result:<10} d={one.domain} s={one.selector} {one.algorithm}: {one.reason or _signed(one)}"
-        if second is not None:
-            yield f"           dkimpy {'agrees' if second == (one.result == 'pass') else 'says otherwise'}"
-    dmarc = report.dmarc
-    policy = f"its policy is {dmarc.policy}" if dmarc.policy else "it has no policy"
-    yield f"DMARC  {dmarc.result:<10} {dmarc.domain or 'no From domain'}: {policy}; {dmarc.reason or 'ok'}"
-    chain = "the chain is whole" if report.arc.status == "pass" else report.arc.reason or "no chain"
-    yield f"ARC    {report.arc.status:<10} {chain}"
-
-
-def _signed(one: SignatureResult) -> str:
-    signed = ", ".join(dict.fromkeys(one.signed_headers))
-    return f"signed: {signed}" if signed else "ok"

@@ -6,8 +6,9 @@ from dataclasses import replace
 from flowengine.mail import dkim
 from flowengine.mail.message import Message
 from flowengine.servers.case_keys import case_key
+from flowengine.servers.explaining import verify_text
 from flowengine.servers.play import Visit
-from flowengine.servers.verifying import verify_message, verify_text
+from flowengine.servers.verifying import verify_message
 from flowengine.services.fakes import FakeResolver, fake_services
 
 MAIL = Message(b"From: a@example.org\r\nTo: b@example.net\r\nSubject: x\r\n\r\nhello\r\n")
