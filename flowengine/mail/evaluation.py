@@ -225,8 +225,11 @@ def _dmarc_result(verdict: DMARCResult | FromRefused) -> MethodResult:
     if isinstance(verdict, FromRefused):
         return MethodResult("dmarc", "permerror", str(verdict))
     told = [Property("header", "from", verdict.domain)]
-    if verdict.policy is not None:
-        told.append(Property("policy", "published-domain-policy", verdict.policy))
+    if (
+        verdict.policy is not None
+    ):  # RFC 9989 §9.1: what is to be applied, t=y and pct considered; for a pass what would
+        policy = verdict.disposition if verdict.result == "fail" else verdict.policy
+        told.append(Property("policy", "dmarc", policy))
     return MethodResult(
         "dmarc", verdict.result, "" if verdict.result in ("pass", "none") else verdict.reason, tuple(told)
     )
