@@ -3,21 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Literal, get_args
+from typing import Literal
 
 from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
-from flowengine.language.problems import FlowError
-from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
-from flowengine.mail.authentication_results import write
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType, Resolver
-from flowengine.mail.edits import DeleteField, InsertField
-from flowengine.mail.errors import MailError
-from flowengine.mail.evaluation import Evaluation, Method
-from flowengine.mail.results_reader import forged
+from flowengine.mail.evaluation import Evaluation
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
 
@@ -81,33 +75,6 @@ def from_domain(run: Run) -> str | None:
     """
     author = evaluation(run).author
     return None if isinstance(author, FromRefused) else from_text(author)
-
-
-@builtin(Phase.DATA, name="AddAuthenticationResults")
-async def add_authentication_results(
-    run: Run, *, hostname: str | None = None, methods: Sequence[Literal["spf", "dkim", "dmarc", "arc"]] | None = None
-) -> str:
-    """Put an Authentication-Results field (RFC 8601) with SPF, DKIM, DMARC and ARC on top of the message, and take out
-    every field that claims to be ours.
-
-    hostname: the authserv-id; default: `hostname` of the configuration.
-    methods: only these; [] asks nothing, and says that nothing was checked.
-
-    Returns the value of the field.
-
-        AddAuthenticationResults();  // "mx.example.net; …"
-    """
-    name = run.settings.hostname if hostname is None else to_text(shown(hostname))
-    transaction = run.transaction
-    envelope = (transaction.ip, transaction.helo, transaction.sender.address)
-    results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
-    places = [place for place, field in enumerate(run.mail.fields) if forged(field, name)]
-    try:
-        value = write(name, results)
-        run.edit(*(DeleteField(place) for place in reversed(places)), InsertField(0, "Authentication-Results", value))
-    except MailError as error:
-        raise FlowError(f"Authentication-Results: {error}") from None
-    return from_text(value)
 
 
 Words = Literal["skip", "pass", "fail", "temperror", "permerror"]

@@ -40,6 +40,7 @@ async def wanted_seal(
     canonicalization_body: Canonicalization = "relaxed",
     algorithm: Algorithm | None = None,
     headers: Sequence[str] | None = None,
+    profile: Literal["recommended", "strict", "lists", "minimal"] = "recommended",
     additional_headers: Sequence[str] = (),
     oversign_headers: Sequence[str] | None = None,
     arc: bool | int = False,
@@ -67,6 +68,7 @@ async def wanted_seal(
         header_canonicalization=canonicalization_header,
         body_canonicalization=canonicalization_body,
         headers=None if headers is None else tuple(map(_said, headers)),
+        profile=profile,
         additional_headers=tuple(map(_said, additional_headers)),
         oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
         identity=None if identity is None else _said(identity),
@@ -103,6 +105,8 @@ async def dkim_sign(
     canonicalization_header, canonicalization_body: simple or relaxed.
     algorithm: follows the key unless named; rsa-sha1 only when named, since verifiers refuse it (RFC 8301).
     headers: exactly these are signed. additional_headers: these beside the recommended ones.
+    profile: what is signed without `headers`: recommended; strict (nothing that a reader sees or a program obeys can be
+        added later); lists (survives lists that leave subject and body alone); minimal (author, time, identity).
     oversign_headers: named once more in h=, so that nobody can add another one.
     discard_changes: drop this run's changes to the message and sign it as received.
     return_header: return the value of the signature field instead of adding it.
