@@ -180,8 +180,10 @@ RECEIVER = "receiver=mx.example.net"
             "alice@example.org",
             "pass",
             "example.org: ip4:192.0.2.7 matches 192.0.2.7",
-            'identity=mailfrom; client-ip=192.0.2.7; envelope-from="alice@example.org"; helo=mx.example.org; '
-            'mechanism="ip4:192.0.2.7"',
+            (
+                'identity=mailfrom; client-ip=192.0.2.7; envelope-from="alice@example.org"; helo=mx.example.org; '
+                'mechanism="ip4:192.0.2.7"'
+            ),
         ),
         (
             "",
@@ -193,8 +195,10 @@ RECEIVER = "receiver=mx.example.net"
             "a@slow.example",
             "temperror",
             "TXT slow.example: time-out",
-            'identity=mailfrom; client-ip=192.0.2.7; envelope-from="a@slow.example"; helo=mx.example.org; '
-            'problem="TXT slow.example: time-out"',
+            (
+                'identity=mailfrom; client-ip=192.0.2.7; envelope-from="a@slow.example"; helo=mx.example.org; '
+                'problem="TXT slow.example: time-out"'
+            ),
         ),
     ],
 )
