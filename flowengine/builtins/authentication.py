@@ -11,7 +11,8 @@ from flowengine.language.values import Array, Value, from_text, to_bytes, to_tex
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType, Resolver
-from flowengine.mail.evaluation import Evaluation
+from flowengine.mail.evaluation import IN_A_THREAD, Evaluation
+from flowengine.mail.message import Message
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
 
@@ -108,8 +109,7 @@ async def dkim_sdid(
             if usual:
                 results = await evaluation(run).dkim()
             else:
-                asked = resolver(run, dns_function)
-                results = await dkim.verify(run.original, asked, now=run.now(), limit=max(0, signature_limit))
+                results = await _verified(run, resolver(run, dns_function), max(0, signature_limit))
     except TimeoutError:
         return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
@@ -121,6 +121,14 @@ async def dkim_sdid(
         if domain not in found or _RANK[word] > _RANK[found[domain]]:
             found[domain] = word
     return found
+
+
+async def _verified(run: Run, asked: Resolver, limit: int) -> tuple[dkim.SignatureResult, ...]:
+    message, now = run.original, run.now()
+    prepared = None
+    if message.body.size >= IN_A_THREAD:
+        prepared = await asyncio.to_thread(dkim.prepare, message, now=now, limit=limit)
+    return await dkim.verify(message, asked, now=now, limit=limit, prepared=prepared)
 
 
 @builtin(*MESSAGE, name="DKIMVerify")
@@ -137,11 +145,19 @@ async def dkim_verify_field(
     """
     try:
         async with asyncio.timeout(max(0.0, timeout)):
-            raw = to_bytes(headerfield).rstrip(b"\r\n")
-            one = await dkim.verify_field(run.original, raw, resolver(run, dns_function), now=run.now())
+            one = await verified_field(run, run.original, headerfield, resolver(run, dns_function))
     except TimeoutError:
         return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
     return signature_result(one)
+
+
+async def verified_field(run: Run, message: Message, headerfield: str, asked: Resolver) -> dkim.SignatureResult:
+    """The result of a signature in a flow's raw field; a large body is hashed in a thread."""
+    raw, now = to_bytes(headerfield).rstrip(b"\r\n"), run.now()
+    prepared = None
+    if message.body.size >= IN_A_THREAD:
+        prepared = await asyncio.to_thread(dkim.prepare_field, message, raw, now=now)
+    return await dkim.verify_field(message, raw, asked, now=now, prepared=prepared)
 
 
 def signature_result(one: dkim.SignatureResult) -> Array:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NoReturn
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
-from flowengine.builtins.authentication import resolver, signature_result
+from flowengine.builtins.authentication import resolver, signature_result, verified_field
 from flowengine.builtins.files import File
 from flowengine.builtins.mime import Entity, Letter, MIMEPart
 from flowengine.builtins.signing import signature_header, unsigned, wanted_seal
 from flowengine.language.functions import builtin, options_of
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
-from flowengine.language.values import Array, Value, to_bytes, to_text
+from flowengine.language.values import Array, Value, to_text
 from flowengine.mail import dkim
 from flowengine.mail.edits import ReplaceContent
 from flowengine.mail.errors import MailError
@@ -140,13 +140,10 @@ class MailMessage(Signable, MIMEPart):
 
         Returns ["result" => "pass", "permerror" or "temperror", "error" => why not, "tags" => the signature's tags].
         """
-        raw = to_bytes(headerfield).rstrip(b"\r\n")
         try:
             async with asyncio.timeout(max(0.0, timeout)):
-                message = self.letter.was(run)
-                return signature_result(
-                    await dkim.verify_field(message, raw, resolver(run, dns_function), now=run.now())
-                )
+                asked = resolver(run, dns_function)
+                return signature_result(await verified_field(run, self.letter.was(run), headerfield, asked))
         except TimeoutError:
             return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
 

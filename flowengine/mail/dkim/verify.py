@@ -93,15 +93,26 @@ async def verify(
     return tuple(_judge(candidate, keys, minimum_bits) for candidate in candidates)
 
 
-async def verify_field(
-    message: Message, raw: bytes, resolver: Resolver, *, now: float, minimum_bits: int = 1024
-) -> SignatureResult:
-    """The result of one signature, given as raw header field with its name; it need not be in the message."""
+def prepare_field(message: Message, raw: bytes, *, now: float) -> Candidate:
+    """As `prepare`, for one signature given as raw header field with its name; it need not be in the message."""
     fields = parse(raw).fields
     if len(fields) != 1 or fields[0].key != b"dkim-signature":
-        return SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field")
+        return Candidate(SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field"))
     own = next((part for part in message.original.headers.all(b"dkim-signature") if part.raw == fields[0].raw), None)
-    candidate = _candidate(message.original, own or fields[0], now)
+    return _candidate(message.original, own or fields[0], now)
+
+
+async def verify_field(
+    message: Message,
+    raw: bytes,
+    resolver: Resolver,
+    *,
+    now: float,
+    minimum_bits: int = 1024,
+    prepared: Candidate | None = None,
+) -> SignatureResult:
+    """The result of one signature. prepared: what `prepare_field` gave for it."""
+    candidate = prepare_field(message, raw, now=now) if prepared is None else prepared
     keys = await find_keys([candidate.signature] if candidate.signature else [], resolver)
     return _judge(candidate, keys, minimum_bits)
 
