@@ -176,10 +176,11 @@ async def dkim_results(run: Run) -> Array:
     """All that is known of the message's DKIM signatures, a list from top to bottom.
 
     Each is [domain, selector, identity, algorithm, bits, result (RFC 8601), reason, testing, secure, headers,
-    unsigned_octets].
+    unsigned_octets, timestamp, expiration, age]; the last three in seconds, none where the signature has no t= or x=.
 
         DKIMResults()[0]["result"];  // "pass"
     """
+    now = run.now()
     return Array.of(
         Array(
             {
@@ -194,6 +195,9 @@ async def dkim_results(run: Run) -> Array:
                 "secure": one.secure,
                 "headers": Array.of(from_text(name) for name in one.signed_headers),
                 "unsigned_octets": one.unsigned_octets,
+                "timestamp": one.timestamp,
+                "expiration": one.expiration,
+                "age": None if one.timestamp is None else int(now) - one.timestamp,
             }
         )
         for one in await evaluation(run).dkim()

@@ -114,6 +114,11 @@ def test_all_that_is_known_of_a_signature():
     (shown,) = echoed("$r = DKIMResults()[0]; echo json_encode([$r[\"domain\"], $r[\"selector\"], $r[\"algorithm\"], "
                       "$r[\"bits\"], $r[\"result\"], $r[\"unsigned_octets\"]]);", signed(GOOD))  # fmt: skip
     assert shown == '["example.org","s1","rsa-sha256",2048,"pass",0]'
+    seal = dkim.Seal(selector="s1", domain="example.org", key=key("mail"), timestamp=1767225500, expiration=1767225700)
+    timed = dkim.sealed(Message(MAIL), seal, 0.0).render()
+    times = '$r = DKIMResults()[0]; echo json_encode([$r["timestamp"], $r["expiration"], $r["age"]]);'
+    assert echoed(times, timed) == ["[1767225500,1767225700,100]"]
+    assert echoed(times, signed(GOOD)) == ["[null,null,null]"]
 
 
 @pytest.mark.parametrize(
