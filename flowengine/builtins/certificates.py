@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 
 from flowengine.language.natives import method
 from flowengine.language.values import Array, Value, from_text
@@ -47,6 +47,10 @@ class X509:
             return X509(x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data))
         except _UNREADABLE:
             return None
+
+    def digest(self, algorithm: hashes.HashAlgorithm) -> str:
+        """The digest of the whole certificate in hex, by which people list certificates."""
+        return self._certificate.fingerprint(algorithm).hex()
 
     @method
     def subject(self) -> Array:

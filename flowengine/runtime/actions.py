@@ -148,6 +148,16 @@ class Pass(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge(Action):
+    """Ask the client for more, within AUTH: `Reply` in the language."""
+
+    @property
+    def name(self) -> str:
+        """The word of the language for it."""
+        return "Reply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Action):
     """End the script without a further action."""
 

@@ -11,11 +11,13 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text
+from flowengine.language.values import Array, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Accept, Reject, Reply
+from flowengine.runtime.actions import Action, Reply
+from flowengine.runtime.authentication import Attempt
+from flowengine.runtime.authentication import decide as decide_login
 from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
@@ -61,7 +63,18 @@ class OutOfOrder(RuntimeError):
 class Session:
     """One connection to a listener."""
 
-    __slots__ = ("_runner", "_services", "_visit", "connection", "outbox", "policy", "results", "transaction")
+    __slots__ = (
+        "_arrived",
+        "_attempt",
+        "_runner",
+        "_services",
+        "_visit",
+        "connection",
+        "outbox",
+        "policy",
+        "results",
+        "transaction",
+    )
 
     def __init__(self, services: Services, policy: Policy, client: Client, outbox: Outbox, runner: Runner) -> None:
         self._services, self._runner = services, runner
@@ -69,6 +82,8 @@ class Session:
         self.connection = Connection(client, policy.id)
         self.transaction: Transaction | None = None
         self._visit: Transaction | None = None
+        self._arrived: Value = None
+        self._attempt: Attempt | None = None
         self.results: deque[RunResult] = deque(maxlen=20)
         """The last runs of phases that only ask, for traces."""
 
@@ -91,58 +106,54 @@ class Session:
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
         self.reset()
+        if self.connection.helo is None:
+            self._arrived = share(self.connection.context)
         self.connection.helo, self.connection.helo_verb = host, verb
         if self._visit is not None:
             self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
 
-    def encrypted(self, tls: Mapping[str, str | int]) -> None:
-        """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
+    def encrypted(self, tls: Mapping[str, Value]) -> None:
+        """The connection is under TLS now. What the client said before is forgotten (RFC 3207 §4.2).
+
+        tls: protocol, cipher, keysize, and peercert when the client has a certificate. `$context` is again what it was
+        before the first HELO.
+        """
         self.reset()
         connection = self.connection
-        connection.tls = {"started": True, **tls}
+        if connection.helo is not None:
+            connection.context = self._arrived
         connection.helo, connection.helo_verb = None, ""
         connection.username, connection.mechanism = None, ""
+        if self._visit is not None:
+            self._visit.helo = ""
+        connection.tls = tls
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
-        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""
-        return self._authenticate(mechanism, username, password)
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
+        """What a client says of itself. The auth flow decides, else the users file; a 334 asks for more.
 
-    async def _authenticate(self, mechanism: str, username: str, password: str) -> Reply:
-        row = PHASES[Phase.AUTH]
-        if Phase.AUTH in self.policy.flows:
-            arguments = {
-                "mechanism": mechanism,
-                "username": from_text(username),
-                "password": Secret(from_text(password)),
-                "state": 0,
-            }
-            reply = self._ask(Phase.AUTH, arguments)
-            reply = reply if isinstance(reply, Reply) else await reply
-            verdict = self.results[-1].verdict
-            if isinstance(verdict, Accept):
-                username = str(verdict.changes.get("username", username))
-        elif self.policy.users is not None:
-            known = await self.policy.users.verify(username, password, self.connection.client.ip)
-            if known is None:
-                reply = Reply(454, "4.7.0", "Too many attempts, try again later")
-            else:
-                reply = row.reply(Accept) if known else row.reply(Reject)
-        else:
-            reply = Reply(503, "5.5.1", "Authentication is not offered here")
-        if reply.positive:
-            self.connection.username, self.connection.mechanism = username, mechanism
-        self._services.counters.increment("authentications", result="accepted" if reply.positive else "refused")
-        self._services.log.event(
-            "info" if reply.positive else "notice",
-            "auth",
-            listener=self.policy.id,
-            client=self.connection.client.ip,
-            mechanism=mechanism,
-            user=username,
-            reply=str(reply),
-        )
+        password: a token for OAUTHBEARER and XOAUTH2. response: the client's own words, where they say more.
+        """
+        return self._decide(Attempt(mechanism, username, password, response))
+
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        """A response of another mechanism, or to the flow's own question, decoded; None for none yet.
+
+        state: how many questions it has answered. A 334 asks for more: its text, an octet a character.
+        """
+        begun = self._attempt if state and self._attempt is not None else Attempt(mechanism)
+        return self._decide(replace(begun, response=response, state=state))
+
+    async def _decide(self, attempt: Attempt) -> Reply:
+        self._attempt = None
+        reply = await decide_login(attempt, self.policy, self._services, self.connection, self._ask_auth)
+        self._attempt = attempt if reply.code == 334 else None
         return reply
+
+    async def _ask_auth(self, arguments: Mapping[str, Value]) -> tuple[Reply, Action]:
+        step = self._ask(Phase.AUTH, arguments)
+        reply = step if isinstance(step, Reply) else await step
+        return reply, self.results[-1].verdict
 
     def impersonate(
         self, client: Peer, *, name: str | None, helo: str | None, protocol: str | None, login: str | None
@@ -201,11 +212,16 @@ class Session:
 
     async def data(self, message: Message) -> Reply:
         """The message is there: every recipient's flow runs, the gravest verdict speaks, and a 2xx is carried out."""
+        clock = self._services.clock
+        deadline = clock.monotonic() + self._services.settings.limits.transaction_time
+        self._open().deadline = deadline
         try:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
         finally:
             self.reset()
+        if clock.monotonic() > deadline:
+            self._reached("transaction_time")
         try:
             record(self._services, self.connection, outcome, reply)
         except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again
@@ -317,7 +333,7 @@ class Session:
         reply = result.verdict.reply
         if not reply.positive and undo is not None:
             undo()
-        if not reply.positive:
+        if reply.code >= 400:
             self._services.log.event(
                 "notice",
                 run.phase,

@@ -92,9 +92,12 @@ class Peer:
         return [(await self.reader.readuntil(b"\r\n")).decode().rstrip("\r\n") for _ in range(count)]
 
     async def rest(self) -> str:
+        return (await self.rest_of_bytes()).decode()
+
+    async def rest_of_bytes(self) -> bytes:
         with contextlib.suppress(ConnectionResetError):
-            return (await self.reader.read()).decode()
-        return ""
+            return await self.reader.read()
+        return b""
 
 
 @contextlib.asynccontextmanager

@@ -27,11 +27,11 @@ _HOST = re.compile(r"[!-~]{1,255}").fullmatch
 
 
 class Refused(Exception):  # a reply on its way out, not an error of ours
-    """A command that breaks the protocol, and what the client hears."""
+    """A command that breaks the protocol, and what the client hears. limit: the name of the one that it came to."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, limit: str = "") -> None:
         super().__init__(str(reply))
-        self.reply = reply
+        self.reply, self.limit = reply, limit
 
 
 def read_path(keyword: bytes, argument: bytes) -> tuple[bytes, Parameters]:
@@ -88,7 +88,7 @@ def check_size(value: str, limit: int) -> None:
     if not _SIZE(value):
         raise Refused(Reply(501, "5.5.4", "SIZE takes a number of octets"))
     if int(value) > limit:
-        raise Refused(Reply(552, "5.3.4", f"Message too large, the limit is {limit} octets"))
+        raise Refused(Reply(552, "5.3.4", f"Message too large, the limit is {limit} octets"), "message_size")
 
 
 def check_body(value: str, _limit: int) -> None:

@@ -101,6 +101,10 @@ class Framing(ABC):
             self._say(reply)
             self.closing = True
 
+    def forget_input(self) -> None:
+        """Drop what came in and was not worked through."""
+        self._buffer.clear()
+
     # -- what the commands are built on ---------------------------------------------------------------------------
 
     @abstractmethod

@@ -12,14 +12,14 @@ from flowengine.servers.smtp import sasl
 from flowengine.servers.smtp.behind import Behind
 from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
+from flowengine.servers.smtp.encryption import ENCRYPTED, NO_TLS, NOT_NOW, READY, About
 from flowengine.servers.smtp.framing import LINE_TOO_LONG
 from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
+from flowengine.servers.smtp.mirror import mirrored
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
 GOODBYE = Reply(221, "2.0.0", "Goodbye", disconnect=True)
-READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
-NO_TLS = Reply(502, "5.5.1", "STARTTLS is not offered here")
 NO_AUTH = Reply(502, "5.5.1", "Authentication is not offered here")
 ENCRYPT_FIRST = Reply(538, "5.7.11", "Encryption is needed before a password is sent")
 AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
@@ -37,18 +37,26 @@ NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 class Machine(Behind):
     """The protocol of one connection.
 
-    encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
+    encrypt: begins a handshake, with a step that ends with it; None where none can be. report: hears every trouble of
+    ours, with `trace` every command.
     """
 
-    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended", "encrypt")
+    __slots__ = ("_asked", "_auth_failures", "_authenticated", "_dialog", "_encrypt", "_extended")
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
-        super().__init__(session, options, report, encrypted=encrypted)
+    def __init__(
+        self,
+        session: Session,
+        options: Options,
+        report: Report | None = None,
+        *,
+        encrypt: Callable[[], Waiting] | None = None,
+    ) -> None:
+        super().__init__(session, options, report)
+        self._encrypt = encrypt
         self._dialog: sasl.Dialog | None = None
+        self._asked: sasl.Dialog | None = None
         self._authenticated = self._extended = False
         self._auth_failures = 0
-        self.encrypt: Callable[[], Waiting] | None = None
-        """Begins TLS on the socket, and answers 2xx when it has begun; None where STARTTLS is not offered."""
         self.trust = None
 
     def start(self) -> Waiting | None:
@@ -82,9 +90,11 @@ class Machine(Behind):
         self._verb, command = known
         try:
             if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
-                raise Refused(LINE_TOO_LONG)
+                raise Refused(LINE_TOO_LONG, "command_line")
             return command(self, argument)
         except Refused as refused:
+            if refused.limit:
+                self._reached(refused.limit)
             self._fault(refused.reply)
             return None
 
@@ -125,39 +135,45 @@ class Machine(Behind):
 
     def _extensions(self) -> tuple[str, ...]:
         found = self._options.extensions
-        if self.encrypt is not None and not self.encrypted:
-            found = (*found, "STARTTLS")
         if self.encrypted:
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
+        elif self._options.encryption is not None:
+            found = (*found, "STARTTLS")
+        if (next_hop := self._options.next_hop()) is not None:
+            found = mirrored(found, next_hop)
         if self.trust is not None:
             found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
 
-    # -- STARTTLS (RFC 3207) --------------------------------------------------------------------------------------
+    # -- STARTTLS -------------------------------------------------------------------------------------------------
 
     def _starttls(self, argument: bytes) -> Waiting | None:
-        if self.encrypt is None or self.encrypted:
-            raise Refused(NO_TLS)
+        """RFC 3207 §4. What the client sends before the handshake has begun is not for us: nobody protects it."""
         if argument:
             raise Refused(NO_ARGUMENT)
+        if self._options.encryption is None or self._encrypt is None:
+            raise Refused(NO_TLS)
+        if self.encrypted:
+            raise Refused(ENCRYPTED)
         if self._mail:
             raise Refused(IN_TRANSACTION)
-        self._say(READY_FOR_TLS)
-        self._then = self._encrypted
-        return self.encrypt()
+        if self._only_idles():
+            return None
+        try:
+            step = self._encrypt()
+        except Exception as error:  # noqa: BLE001  # the connection is as good as it was
+            self.trouble(error)
+            self._say(NOT_NOW)
+            return None
+        self._say(READY)
+        self._then = _nothing_more
+        return step
 
-    def discard(self) -> None:
-        """Forget input that came in clear text behind STARTTLS: who wrote it cannot be told (RFC 3207 §6)."""
-        self._buffer.clear()
-
-    def _encrypted(self, reply: Reply) -> None:
-        """The handshake is over; the client begins anew."""
-        if not reply.positive:
-            self.closing = True
-            return
-        self.encrypted = True
-        self._greeted = self._extended = self._authenticated = False
-        self._dialog = None
+    def begin_again(self, tls: About) -> None:
+        """The handshake is done: the client is a new one of whom only this is known (RFC 3207 §4.2)."""
+        self.encrypted, self._dialog = True, None
+        self._authenticated = self._greeted = self._extended = self._utf8 = False
+        self._session.encrypted(tls)
 
     # -- AUTH -----------------------------------------------------------------------------------------------------
 
@@ -185,6 +201,11 @@ class Machine(Behind):
     def _response(self, line: bytes) -> Waiting | None:
         """A line within a dialog."""
         self._verb = "AUTH"
+        refusal = self._dialog.refusal if self._dialog is not None else None
+        if refusal is not None:  # whatever the client answers to it
+            self._dialog = None
+            self._end_login(refusal)
+            return None
         if line == b"*":
             self._dialog = None
             self._fault(CANCELLED)
@@ -200,18 +221,38 @@ class Machine(Behind):
             self._fault(Reply(501, "5.5.2", f"Authentication: {error}"))
             return None
         if isinstance(found, bytes):
-            self._dialog = dialog
-            self._write(CHALLENGE, sasl.encode(found))
+            self._challenge(dialog, found)
             return None
-        step = self._session.authenticate
-        return self._ask(self._credentials_answered, step, found.mechanism, found.username, found.password)
+        self._asked = dialog
+        if isinstance(found, sasl.Response):
+            step = self._session.exchange
+            return self._ask(self._login_answered, step, found.mechanism, found.octets, found.state)
+        about = found.mechanism, found.username, found.password, found.response
+        return self._ask(self._login_answered, self._session.authenticate, *about)
 
-    def _credentials_answered(self, reply: Reply) -> None:
+    def _challenge(self, dialog: sasl.Dialog, octets: bytes) -> None:
+        self._dialog = dialog
+        self._write(CHALLENGE, sasl.encode(octets))
+
+    def _login_answered(self, reply: Reply) -> None:
+        dialog, self._asked = self._asked, None
+        assert dialog is not None  # noqa: S101  # it is its step that ended
         self._authenticated = reply.positive
+        self._auth_failures += reply.code >= 500
+        found = dialog.hear(reply)
+        if isinstance(found, Reply):
+            self._end_login(found)
+        elif self._auth_failures >= self._limits.auth_failures:
+            self._end_login(reply)
+        else:
+            self._challenge(dialog, found)
+
+    def _end_login(self, reply: Reply) -> None:
+        """The last word of an AUTH command."""
         self._say(reply)
-        if reply.code >= 500:
-            self._auth_failures += 1
-            self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
+        if self._auth_failures >= self._limits.auth_failures:
+            self._reached("session_auth_failures")
+            self.closing = True
 
     # -- the others -----------------------------------------------------------------------------------------------
 
@@ -238,7 +279,7 @@ class Machine(Behind):
         raise Refused(NO_EXPN)
 
     def _help(self, _argument: bytes) -> None:
-        return self._without_message(HELP)
+        self._without_message(HELP)
 
     _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
         **Behind.verbs,
@@ -254,3 +295,7 @@ class Machine(Behind):
         b"EXPN": ("EXPN", _expn),
         b"HELP": ("HELP", _help),
     }
+
+
+def _nothing_more(_reply: Reply) -> None:
+    """The step has said it all."""

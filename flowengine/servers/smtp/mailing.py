@@ -21,6 +21,7 @@ from flowengine.servers.smtp.commands import (
 )
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
+from flowengine.servers.smtp.encryption import ENCRYPT_FIRST
 from flowengine.servers.smtp.framing import Framing
 from flowengine.servers.smtp.intake import Intake
 
@@ -42,17 +43,14 @@ TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, come 
 
 
 class Mailing(Framing):
-    """The transactions of one connection.
-
-    encrypted: the connection is under TLS.
-    """
+    """The transactions of one connection."""
 
     __slots__ = (
         "_chunks", "_greeted", "_handed", "_mail", "_options", "_out_of_order", "_quiet", "_recipients", "_senders",
         "_session", "_utf8", "encrypted", "messages",
     )  # fmt: skip
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
+    def __init__(self, session: Session, options: Options, report: Report | None = None):
         normalize = options.bare_newline == "normalize"
         super().__init__(options.limits, report, bare_newlines=normalize, trace=options.trace)
         self._session, self._options = session, options
@@ -60,7 +58,8 @@ class Mailing(Framing):
         self._recipients = self._quiet = self._handed = self._senders = 0
         self._chunks: Chunks | None = None
         self._out_of_order: Reply | None = None
-        self.encrypted = encrypted
+        self.encrypted = False
+        """The connection is under TLS."""
         self.messages = 0
         """Messages answered with 2xx."""
 
@@ -106,6 +105,8 @@ class Mailing(Framing):
             raise Refused(HELO_FIRST)
         if self._mail:
             raise Refused(IN_TRANSACTION)
+        if not self.encrypted and self._options.encryption is not None and self._options.encryption.required:
+            raise Refused(ENCRYPT_FIRST)
         path, parameters = read_path(b"FROM:", argument)
         if parameters:
             known = TLS_PARAMETERS if self.encrypted else MAIL_PARAMETERS
@@ -213,10 +214,12 @@ class Mailing(Framing):
     def _complete(self, content: Content | Chunks) -> Waiting | None:
         intake = content.intake
         octets = intake.octets()
-        refusal = self._spoilt(content)
-        if refusal is None and intake.has_hidden_end(octets):
+        refusal = None
+        if intake.dropped:
+            refusal = self._spoilt(content)
+        elif intake.has_hidden_end(octets):
             refusal = HIDDEN_END
-        elif refusal is None and intake.has_long_line(octets):
+        elif intake.has_long_line(octets):
             self._reached("line_length")
             refusal = Reply(550, "5.6.0", f"Message has a line of more than {self._limits.message.line} octets")
         if refusal is not None:

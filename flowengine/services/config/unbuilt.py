@@ -30,8 +30,6 @@ def _note(problems: Problems, path: KeyPath, why: str) -> None:
 def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
     if listener.protocol != "smtp":
         yield "protocol", f"the {listener.protocol} door"
-    if listener.proxy and listener.tls is not None and listener.tls.implicit:
-        yield "proxy", "a PROXY header in front of implicit TLS"
     flows = {*listener.flows, *(phase for route in listener.routes for phase in route.flows)}
     if later := sorted(flows & set(LATER_PHASES)):
         yield "flows", f"the phase {' and '.join(later)}"
