@@ -146,7 +146,7 @@ def test_any_message_and_any_records_have_a_verdict(head: bytes, rest: bytes, re
     assert {result.method for result in found} >= {"spf", "dkim", "dmarc"}
 
 
-SIZE = 40_000
+SIZE = 20_000
 PIECES = [
     b" ", b"\t", b"\r\n ", b"\r\n", b"\n", b"(", b"()", b"\"", b"\\", b"<", b"a@b.example, ", b"@", b".", b"a.", b",", b";",
     b"=", b"a=b;", b":", b"%", b"%{i}", b"=?utf-8?q?a?= ", b"=?", b"--x\r\n", b"/", b"\xc3\xa9", b"a", b"0", b"-", b"!1,",
@@ -163,6 +163,6 @@ def test_time_is_linear_in_the_size(name: str) -> None:
         with contextlib.suppress(MailError):
             PARSERS[name](data)
         took = time.process_time() - start
-        if took > 2:  # what grows with the square takes minutes
+        if took > 1:  # what grows with the square takes minutes
             slow.append((piece, took))
     assert slow == []

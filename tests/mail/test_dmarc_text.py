@@ -81,7 +81,7 @@ TEXT = st.lists(TAG, max_size=4, unique_by=lambda tag: tag[:2]).map(lambda tags:
 RECORDS = st.lists(TEXT | st.just("v=spf1 -all"), min_size=1, max_size=2)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(LABELS, RECORDS, max_size=6), LABELS, LABELS, st.booleans())
 def test_policy_and_alignment_are_those_of_the_text(zone: Zone, author: str, other: str, exists: bool) -> None:
     table = {(f"_dmarc.{name}", "txt"): [text.encode() for text in texts] for name, texts in zone.items()}
