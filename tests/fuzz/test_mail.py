@@ -110,7 +110,7 @@ ANYTHING = st.binary(max_size=200) | st.lists(WORDS, max_size=40).map(b"".join)
 
 
 @pytest.mark.parametrize("name", PARSERS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(data=ANYTHING)
 def test_any_bytes_parse_or_are_a_mail_error(name: str, data: bytes) -> None:
     try:
@@ -135,7 +135,7 @@ class Anybody:
         return Answer((self.data, b"v=DMARC1; p=reject;" + self.data, b"v=spf1 " + self.data))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_any_message_and_any_records_have_a_verdict(head: bytes, rest: bytes, record: bytes) -> None:
     message = Message(b"DKIM-Signature: " + head + b"\r\nFrom: a@example.org\r\nARC-Seal: i=1;" + head + b"\r\n" + rest)
