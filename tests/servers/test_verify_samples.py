@@ -10,9 +10,11 @@ import os
 import re
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
 from flowengine.servers.case_keys import case_key
 from flowengine.servers.explaining import verify_text
@@ -113,3 +115,30 @@ def test_dkimpy_sees_every_signature_as_we_do(name: str) -> None:
 def test_an_old_message_is_told_until_when_its_signature_was_good() -> None:
     said = verify_text(report("fastmail", late=2_400_000_000))
     assert said.count("signature expired\n           it was good until 2099-01-01 00:00 UTC (x=): what counts is") == 2
+
+
+@pytest.mark.parametrize(
+    ("sender", "result"),
+    [
+        ("lyme.eater@A...example.com", "none"),
+        (f"lyme.eater@{'A' * 64}.example.com", "none"),
+        ("@example.net", "fail"),
+        ("<@example.net>", "fail"),
+        ("Macro Error@example.net", "fail"),
+        ("jo\\e@example.net", "fail"),
+    ],
+)
+def test_a_sender_that_breaks_the_grammar_is_judged_as_some_server_took_it(sender: str, result: str) -> None:
+    services = fake_services(dns=FakeResolver({"example.net": "v=spf1 -all"}, strict=False))
+    message = Message(b"From: a@example.org\r\n\r\n")
+    found = asyncio.run(verify_message(message, Visit(client_ip="192.0.2.7", mail_from=sender), services))
+    assert found.spf.result == result
+
+
+@pytest.mark.parametrize(
+    "visit", [{"mail_from": "a b"}, {"mail_from": "a\n@b"}, {"mail_from": "@b", "recipients": ["x y"]}]
+)
+def test_what_is_no_envelope_is_said(visit: dict[str, Any]) -> None:
+    message = Message(b"From: a@example.org\r\n\r\n")
+    with pytest.raises(MailError):
+        asyncio.run(verify_message(message, Visit(**visit), fake_services(dns=FakeResolver(strict=False))))
