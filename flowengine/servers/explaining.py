@@ -17,6 +17,7 @@ from flowengine.mail.spf import SPFResult
 from flowengine.servers.verifying import VerifyReport
 
 _MOST_STEPS = 20
+_LONGEST = 1000  # characters of a line
 _SPF: dict[str, str] = {
     "fail": "the domain says that this host may not send for it",
     "softfail": "the domain says that this host probably may not send for it",
@@ -35,7 +36,7 @@ _SIGNATURES: tuple[tuple[str, str], ...] = (
     ("no key for signature", "nothing usable is published there: the key was removed, or never published"),
     ("rsa-sha1", "it verifies, and SHA-1 protects nothing any more"),
     ("the key has only", "it verifies, and a key this short protects nothing"),
-    ("not checked", "who needs that many signatures hides something"),
+    ("not checked", "only the first signatures are verified, as each costs time"),
 )
 _DEMANDS: dict[str | None, str] = {
     "reject": "asks to refuse it",
@@ -45,8 +46,13 @@ _DEMANDS: dict[str | None, str] = {
 
 
 def verify_text(report: VerifyReport) -> str:
-    """The report for people."""
-    return "".join(f"{line}\n" for line in _lines(report))
+    """The report for people. What a message holds can neither steer a terminal nor fill it."""
+    return "".join(f"{_shown(line)}\n" for line in _lines(report))
+
+
+def _shown(line: str) -> str:
+    line = line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _lines(report: VerifyReport) -> Iterator[str]:
