@@ -6,10 +6,10 @@ was meant to be signed never leaves unsigned in silence.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from flowengine.builtins.authentication import evaluation
-from flowengine.language.functions import builtin
+from flowengine.language.functions import builtin, options_of
 from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
@@ -29,9 +29,9 @@ SPELLINGS: dict[str, Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256"]] = {"sh
 """Words of the 2015 manual for today's algorithms."""
 
 
-@builtin(Phase.DATA, name="DKIMSign", reveals=True)
-async def dkim_sign(
+async def wanted_seal(
     run: Run,
+    message: Message,
     selector: str,
     domain: str,
     key: str,
@@ -40,10 +40,9 @@ async def dkim_sign(
     canonicalization_body: Canonicalization = "relaxed",
     algorithm: Algorithm | None = None,
     headers: Sequence[str] | None = None,
+    profile: Literal["recommended", "strict", "lists", "minimal"] = "recommended",
     additional_headers: Sequence[str] = (),
     oversign_headers: Sequence[str] | None = None,
-    discard_changes: bool = False,
-    return_header: bool = False,
     arc: bool | int = False,
     timestamp: bool | int = False,
     expiration: int | None = None,
@@ -51,71 +50,9 @@ async def dkim_sign(
     identity: str | None = None,
     id: bool = False,  # noqa: A002  # the language's own name
     body_length: Value = None,
-) -> bool | str:
-    """Sign the message with DKIM (RFC 6376) and put the signature on top when it leaves.
-
-    selector: name of the key record, the `s1` of `s1._domainkey.example.net`.
-    domain: the domain that vouches for the message.
-    key: `pki:NAME` for a key of the configuration, or a private key: PEM, base64 of DER, an Ed25519 seed.
-    canonicalization_header, canonicalization_body: simple or relaxed.
-    algorithm: follows the key unless named; rsa-sha1 only when named, since verifiers refuse it (RFC 8301).
-    headers: exactly these are signed. additional_headers: these beside the recommended ones.
-    oversign_headers: named once more in h=, so that nobody can add another one.
-    discard_changes: drop this run's changes to the message and sign it as received.
-    return_header: return the value of the signature field instead of adding it.
-    arc: make an ARC-Message-Signature; true counts the instance, a number names it.
-    timestamp: t=, true for now. expiration, expiration_relative: x=, Unix time or seconds from the timestamp.
-    identity: i=, an address or @domain within the domain. id: `key` is the name of a configuration key.
-    body_length: refused, because whoever appends to the message would keep the signature.
-
-    Returns true when the message will leave signed, false when it cannot be: no such key, a key or name that does not
-    fit. The reason is in the log. Asking for the same signature twice sets one.
-
-        DKIMSign("s1", "example.net", "pki:example");  // true
-        DKIMSign("s1", "example.net", "pki:absent");   // false
-    """
-    try:
-        seal = await wanted_seal(
-            run, run.mail, selector, domain, key,
-            canonicalization_header=canonicalization_header, canonicalization_body=canonicalization_body,
-            algorithm=algorithm, headers=headers, additional_headers=additional_headers,
-            oversign_headers=oversign_headers, arc=arc, timestamp=timestamp, expiration=expiration,
-            expiration_relative=expiration_relative, identity=identity, id=id, body_length=body_length,
-        )  # fmt: skip
-    except MailError as error:
-        unsigned(run, _said(domain), str(error))
-        return False
-    if discard_changes:
-        run.message = run.original
-    if return_header:
-        header = await signature_header(run, run.mail, seal)
-        return False if header is None else header
-    run.seal(seal)
-    return True
-
-
-async def wanted_seal(
-    run: Run,
-    message: Message,
-    selector: str,
-    domain: str,
-    key: str,
-    *,
-    canonicalization_header: Canonicalization,
-    canonicalization_body: Canonicalization,
-    algorithm: Algorithm | None,
-    headers: Sequence[str] | None,
-    additional_headers: Sequence[str],
-    oversign_headers: Sequence[str] | None,
-    arc: bool | int,
-    timestamp: bool | int,
-    expiration: int | None,
-    expiration_relative: int | None,
-    identity: str | None,
-    id: bool,  # noqa: A002  # the language's own name
-    body_length: Value,
 ) -> dkim.Seal:
-    """The seal that a flow asks for, its arguments those of `DKIMSign`. Weak keys and algorithms are warned of.
+    """The seal that a flow asks for. Its keyword arguments are the options of `DKIMSign` and `signDKIM`, and explained
+    there. Weak keys and algorithms are warned of.
 
     message: in which the ARC sets are counted. Raises MailError for whatever keeps it from being made.
     """
@@ -131,6 +68,7 @@ async def wanted_seal(
         header_canonicalization=canonicalization_header,
         body_canonicalization=canonicalization_body,
         headers=None if headers is None else tuple(map(_said, headers)),
+        profile=profile,
         additional_headers=tuple(map(_said, additional_headers)),
         oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
         identity=None if identity is None else _said(identity),
@@ -145,6 +83,56 @@ async def wanted_seal(
     if seal.algorithm == "rsa-sha1":
         run.warn(f"rsa-sha1 for {name}: verifiers refuse it (RFC 8301)")
     return seal
+
+
+@builtin(Phase.DATA, name="DKIMSign", reveals=True)
+@options_of(wanted_seal)
+async def dkim_sign(
+    run: Run,
+    selector: str,
+    domain: str,
+    key: str,
+    *,
+    discard_changes: bool = False,
+    return_header: bool = False,
+    **options: Any,
+) -> bool | str:
+    """Sign the message with DKIM (RFC 6376) and put the signature on top when it leaves.
+
+    selector: name of the key record, the `s1` of `s1._domainkey.example.net`.
+    domain: the domain that vouches for the message.
+    key: `pki:NAME` for a key of the configuration, or a private key: PEM, base64 of DER, an Ed25519 seed.
+    canonicalization_header, canonicalization_body: simple or relaxed.
+    algorithm: follows the key unless named; rsa-sha1 only when named, since verifiers refuse it (RFC 8301).
+    headers: exactly these are signed. additional_headers: these beside the recommended ones.
+    profile: what is signed without `headers`: recommended; strict (nothing that a reader sees or a program obeys can be
+        added later); lists (survives lists that leave subject and body alone); minimal (author, time, identity).
+    oversign_headers: named once more in h=, so that nobody can add another one.
+    discard_changes: drop this run's changes to the message and sign it as received.
+    return_header: return the value of the signature field instead of adding it.
+    arc: make an ARC-Message-Signature; true counts the instance, a number names it.
+    timestamp: t=, true for now. expiration, expiration_relative: x=, Unix time or seconds from the timestamp.
+    identity: i=, an address or @domain within the domain. id: `key` is the name of a configuration key.
+    body_length: refused, because whoever appends to the message would keep the signature.
+
+    Returns true when the message will leave signed, false when it cannot be: no such key, a key or name that does not
+    fit. The reason is in the log. Asking for the same signature twice sets one.
+
+        DKIMSign("s1", "example.net", "pki:example");  // true
+        DKIMSign("s1", "example.net", "pki:absent");   // false
+    """
+    try:
+        seal = await wanted_seal(run, run.mail, selector, domain, key, **options)
+    except MailError as error:
+        unsigned(run, _said(domain), str(error))
+        return False
+    if discard_changes:
+        run.message = run.original
+    if return_header:
+        header = await signature_header(run, run.mail, seal)
+        return False if header is None else header
+    run.seal(seal)
+    return True
 
 
 def _said(text: str) -> str:
