@@ -60,11 +60,11 @@ async def wanted_seal(
         raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
     name = _said(domain)
     private_key = await _key(run, key, named=id)
-    seal = dkim.Seal(
+    seal = dkim.seal_of(
         selector=_said(selector),
         domain=name,
         key=private_key,
-        algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
+        algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # old words are mapped
         header_canonicalization=canonicalization_header,
         body_canonicalization=canonicalization_body,
         headers=None if headers is None else tuple(map(_said, headers)),

@@ -5,7 +5,7 @@ index and one hash a body. Only verification asks DNS, and only through the reso
 """
 
 from flowengine.mail.dkim.record import KeyRecord, key_records, parse_record
-from flowengine.mail.dkim.seal import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, sealed, sign
+from flowengine.mail.dkim.seal import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, seal_of, sealed, sign
 from flowengine.mail.dkim.signature import Signature, parse_signature
 from flowengine.mail.dkim.verify import MOST_CHECKED, SignatureResult, prepare, prepare_field, verify, verify_field
 
@@ -22,6 +22,7 @@ __all__ = [
     "parse_signature",
     "prepare",
     "prepare_field",
+    "seal_of",
     "sealed",
     "sign",
     "verify",
