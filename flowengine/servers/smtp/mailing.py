@@ -79,6 +79,11 @@ class Mailing(Framing):
         """Whether the step under way is the one after the last octet: it ends even if the client leaves."""
         return self._then == self._message_answered
 
+    @property
+    def _must_encrypt(self) -> bool:
+        """Whether nothing is done here before TLS."""
+        return not self.encrypted and self._options.encryption is not None and self._options.encryption.required
+
     def shed(self) -> None:
         """There is no memory for the message under way: forget it, read on to its end and answer 452."""
         content = self._content or self._chunks
@@ -105,8 +110,6 @@ class Mailing(Framing):
             raise Refused(HELO_FIRST)
         if self._mail:
             raise Refused(IN_TRANSACTION)
-        if not self.encrypted and self._options.encryption is not None and self._options.encryption.required:
-            raise Refused(ENCRYPT_FIRST)
         path, parameters = read_path(b"FROM:", argument)
         if parameters:
             known = TLS_PARAMETERS if self.encrypted else MAIL_PARAMETERS
@@ -171,7 +174,10 @@ class Mailing(Framing):
             raise Refused(BDAT_SYNTAX)
         octets, last = found
         chunks = self._chunks
-        self._out_of_order = None if self._recipients and self._mail else NO_RECIPIENTS if self._mail else MAIL_FIRST
+        if self._mail:
+            self._out_of_order = None if self._recipients else NO_RECIPIENTS
+        else:
+            self._out_of_order = ENCRYPT_FIRST if self._must_encrypt else MAIL_FIRST
         if chunks is None:
             chunks = Chunks(Intake(self._limits.message), normalize=self._bare_newlines)
         if self._out_of_order is None:
