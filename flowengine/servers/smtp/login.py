@@ -21,6 +21,7 @@ AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
 OTHER_MECHANISM = Reply(504, "5.5.4", "Mechanism is not offered")
 CHALLENGE = Reply(334, "", "")
 CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
+TOO_MANY_FAILURES = Reply(421, "4.7.0", "Too many failures, closing the connection", disconnect=True)
 RESPONSE_TOO_LONG = Reply(500, "5.5.6", "Line of authentication too long")
 
 
@@ -78,6 +79,10 @@ class Login(Behind):
         assert dialog is not None  # noqa: S101  # only called within a dialog
         try:
             found = dialog.respond(decode(line))
+        except sasl.NotAllowed as error:
+            self._auth_failures += 1
+            self._end_login(Reply(535, "5.7.8", f"Authentication: {error}"))
+            return None
         except MailError as error:
             self._fault(Reply(501, "5.5.2", f"Authentication: {error}"))
             return None
@@ -113,7 +118,7 @@ class Login(Behind):
         self._say(reply)
         if self._auth_failures >= self._limits.auth_failures:
             self._reached("session_auth_failures")
-            self.closing = True
+            self.end(TOO_MANY_FAILURES)
 
     login_verbs: ClassVar[Mapping[bytes, tuple[str, Callable[["Login", bytes], Waiting | None]]]] = {
         b"AUTH": ("AUTH", _auth),

@@ -22,7 +22,7 @@ from flowengine.servers.smtp.commands import (
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import ENCRYPT_FIRST
-from flowengine.servers.smtp.framing import Framing
+from flowengine.servers.smtp.framing import LOST_COUNT, Framing
 from flowengine.servers.smtp.intake import Intake
 
 SEND_CONTENT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
@@ -34,8 +34,7 @@ IN_TRANSACTION = Reply(503, "5.5.1", "Not within a transaction")
 CHUNKS_FIRST = Reply(503, "5.5.1", "The last BDAT first")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
-# What follows cannot be told from commands any more.
-BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]", disconnect=True)
+BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
 BARE_NEWLINE = Reply(550, "5.5.2", "Message has a CR or LF that stands alone (RFC 5321 section 2.3.8)")
 HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 TOO_IDLE = Reply(421, "4.7.0", "Too many commands without a message, closing the connection", disconnect=True)
@@ -171,7 +170,9 @@ class Mailing(Framing):
     def _bdat(self, argument: bytes) -> Waiting | None:
         found = read_argument(argument)
         if found is None:
-            raise Refused(BDAT_SYNTAX)
+            self._fault(BDAT_SYNTAX)
+            self.end(LOST_COUNT)
+            return None
         octets, last = found
         chunks = self._chunks
         if self._mail:
