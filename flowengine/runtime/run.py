@@ -7,6 +7,7 @@ actions; an error defers, so mail is not lost to a typo.
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from flowengine.language.budget import Budget
@@ -23,6 +24,7 @@ from flowengine.runtime.phases import PHASES, PhaseRow
 from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
 from flowengine.runtime.services import Services, Settings
+from flowengine.runtime.steps import rest
 from flowengine.runtime.visit import Connection, Recipient, Transaction
 from flowengine.runtime.world import ExpiredAgain, World
 
@@ -279,9 +281,15 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
         if flow is None:
             run.implicit_end()
         elif flow.waits:
-            program = flow
-            async with asyncio.timeout(None if run.world.repeats else run.deadline - run.services.clock.monotonic()):
-                await runner.execute(lambda: program.run(run), run._place)  # noqa: SLF001  # the run's own module
+            steps = runner.execute(partial(flow.run, run), run._place)  # noqa: SLF001  # the run's own module
+            try:
+                pending = steps.send(None)
+            except StopIteration:
+                pass  # it waited for nothing, and needs no timer
+            else:
+                left = None if run.world.repeats else run.deadline - run.services.clock.monotonic()
+                async with asyncio.timeout(left):
+                    await rest(steps, pending)
         else:
             flow.run(run)
     except Final:

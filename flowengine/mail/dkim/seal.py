@@ -4,12 +4,11 @@ Whatever is wrong with a seal is found when it is made, so that a flow learns it
 """
 
 import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from flowengine.mail.canonical import Canonicalization, Hash, body_hash, canonical_fields, select
+from flowengine.mail.canonical import Canonicalization, Hash, body_hash, canonical_fields, new_hash, select
 from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.edits import InsertField
 from flowengine.mail.errors import MailError
@@ -169,7 +168,7 @@ def sign(message: Message, seal: Seal, now: float) -> str:
     own = Field(seal.header_name.lower().encode(), f"{seal.header_name}: {value}".encode("ascii"))
     chosen.append(own)
     lines = canonical_fields(chosen, seal.header_canonicalization)
-    header_digest = hashlib.new(hash_name, b"\r\n".join(lines), usedforsecurity=hash_name != "sha1").digest()
+    header_digest = new_hash(hash_name, b"\r\n".join(lines)).digest()
     signature = base64.b64encode(seal.key.sign(header_digest, hash_name)).decode("ascii")
     return value + _wrapped(signature)
 

@@ -1,11 +1,10 @@
 """A signature field read into its parts (RFC 6376 §3.5, RFC 8617 §4.1.2), and what it signs."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, select
+from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, new_hash, select
 from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, require, without_space
 from flowengine.mail.errors import MailError
@@ -60,7 +59,7 @@ class Signature:
     def header_digest(self, fields: Sequence[Field]) -> bytes:
         """The hash over the signed fields and this one with its b= emptied (RFC 6376 §3.7)."""
         lines = canonical_fields([*select(fields, self.headers), self.unsigned], self.header_canonicalization)
-        return hashlib.new(self.hash, b"\r\n".join(lines), usedforsecurity=self.hash != "sha1").digest()
+        return new_hash(self.hash, b"\r\n".join(lines)).digest()
 
 
 def parse_signature(field: Field, *, arc: bool = False) -> Signature:

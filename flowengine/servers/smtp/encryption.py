@@ -3,13 +3,13 @@
 The connection is the door's from its first packet, so limits and deadlines hold during a handshake too.
 """
 
-import types
 from asyncio import AbstractEventLoop, BaseProtocol, Task, Transport
-from collections.abc import Coroutine, Generator, Mapping
+from collections.abc import Coroutine, Mapping
 from ssl import SSLContext, SSLObject
 from typing import Any, Protocol, TypeVar, cast
 
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.steps import rest
 
 READY = Reply(220, "2.0.0", "Ready to start TLS")
 NO_TLS = Reply(502, "5.5.1", "STARTTLS is not offered here")
@@ -88,22 +88,8 @@ def _begun(step: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         pending = step.send(None)
     except StopIteration as done:
         return _already(cast("T", done.value))
-    return _rest(step, pending)
+    return rest(step, pending)
 
 
 async def _already(value: T) -> T:
     return value
-
-
-@types.coroutine
-def _rest(step: Coroutine[Any, Any, T], pending: object) -> Generator[Any, Any, T]:
-    try:
-        while True:
-            try:
-                answer = yield pending
-            except BaseException as error:  # noqa: BLE001  # a cancellation goes where the waiting is
-                pending = step.throw(error)
-            else:
-                pending = step.send(answer)
-    except StopIteration as done:
-        return cast("T", done.value)
