@@ -192,6 +192,8 @@ class Session:
         if len(transaction.recipients) >= self.policy.max_recipients:
             self._reached("recipients")
             return Reply(452, "4.5.3", "Too many recipients")
+        if not address.domain:  # RFC 5321 §4.5.1: <Postmaster>
+            address = replace(address, domain=self.policy.own_domain)
         domain = address.domain.lower()
         policy, connection = self.policy, self.connection
         if connection.username is None and not policy.takes(domain) and not policy.relays_for(connection.client.ip):
