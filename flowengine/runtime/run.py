@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from flowengine.language.budget import Budget
 from flowengine.language.compiler import Program
@@ -42,8 +42,7 @@ class Call:
     milliseconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What came of a run. recipient: whom it was about, None when about the message or the visit as a whole."""
 
     phase: str

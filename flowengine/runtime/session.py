@@ -192,6 +192,8 @@ class Session:
         if len(transaction.recipients) >= self.policy.max_recipients:
             self._reached("recipients")
             return Reply(452, "4.5.3", "Too many recipients")
+        if not address.domain:  # RFC 5321 §4.5.1: <Postmaster>
+            address = replace(address, domain=self.policy.own_domain)
         domain = address.domain.lower()
         policy, connection = self.policy, self.connection
         if connection.username is None and not policy.takes(domain) and not policy.relays_for(connection.client.ip):
@@ -292,10 +294,11 @@ class Session:
         if len(fields) > self.policy.max_header_fields:
             self._reached("header_count")
             return Reply(550, "5.6.0", f"More than {self.policy.max_header_fields} header fields")
-        if sum(len(one.raw) for one in fields) > self.policy.max_header_size:
+        if message.received.block.body > self.policy.max_header_size:
             self._reached("header_size")
             return Reply(552, "5.3.4", f"Header larger than {self.policy.max_header_size} bytes")
-        if len(fields.places("received")) > self.policy.max_hops:  # RFC 5321 §6.3
+        most = self.policy.max_hops
+        if len(fields) > most and len(fields.places("received")) > most:  # RFC 5321 §6.3
             self._reached("hops")
             return Reply(554, "5.4.6", "Too many hops: this message is in a loop")
         return None
@@ -358,7 +361,8 @@ def _with_id(reply: Reply, id_: str) -> Reply:
     if id_ in reply.text:
         return reply
     room = len(reply.text.rpartition("\n")[2]) + len(id_) < LINE - 3
-    return replace(reply, text=f"{reply.text}{' ' if room else chr(10)}({id_})")
+    text = f"{reply.text}{' ' if room else chr(10)}({id_})"
+    return Reply(reply.code, reply.enhanced, text, reply.disconnect)
 
 
 def _new_id(world: World) -> str:

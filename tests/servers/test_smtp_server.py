@@ -210,15 +210,22 @@ def test_a_client_that_leaves_within_a_message_delivers_nothing(
     run(main())
 
 
+@pytest.mark.parametrize("how", ["reset", "closed", "half closed"])
 @pytest.mark.parametrize("half", [b"", b"MAIL FR", b"NOOP " + b"x" * 20_000, b"BDAT 99 LAST\r\nhalf"])
-def test_a_client_that_leaves_within_a_command_is_gone(run: Callable[..., None], half: bytes) -> None:
+def test_a_client_that_leaves_within_a_command_is_gone(run: Callable[..., None], half: bytes, how: str) -> None:
     async def main() -> None:
         async with serving() as house:
             peer = await house.client()
             await peer.say(ENVELOPE, 2)
             peer.writer.write(half)
             await peer.writer.drain()
-            peer.reset()
+            if how == "reset":
+                peer.reset()
+            elif how == "closed":
+                peer.writer.close()
+            else:
+                peer.writer.write_eof()
+                assert await peer.rest() == ""
             await house.until(lambda: house.visits[0].gone == 1)
             assert house.visits[0].messages == []
 

@@ -178,6 +178,67 @@ def test_commands_in_a_packet_of_their_own_behind_starttls_end_the_connection(ru
     run(main())
 
 
+FIRST = "530 5.7.0 Must issue a STARTTLS command first"
+
+
+def test_where_tls_is_required_hardly_anything_is_done_without(run: Run, tmp_path: Path) -> None:
+    """RFC 3207 §4. The octets of a chunk are no commands, here neither."""
+
+    async def main() -> None:
+        world = Secured(tmp_path, required=True)
+        options = replace(world.options, auth=("PLAIN",), allow_plaintext_auth=True)
+        async with world.serving(with_limits(options, errors=99)) as house:
+            peer = await house.client(greeted=False)
+            await peer.lines(1)
+            for command in (
+                b"HELO c", b"HELP", b"HELP HELO", b"VRFY b", b"EXPN b", b"RSET", b"AUTH PLAIN AGFsaWNlAHNlY3JldA==",
+                b"MAIL FROM:<a@example.org>", b"mail", b"RCPT TO:<b@example.net>", b"DATA", b"XFORWARD NAME=x",
+                b"BDAT 6 LAST\r\nNOOP", b"bdat 0",
+            ):  # fmt: skip
+                assert await peer.say(command + b"\r\n") == [FIRST], command
+            assert await peer.say(b"FOO\r\n") == ["500 5.5.2 Command not recognized"]
+            assert await peer.say(b"NOOP\r\n") == ["250 2.0.0 OK"]
+            heard = await peer.say(b"EHLO c\r\n", 11)
+            assert "250-STARTTLS" in heard
+            assert await peer.say(b"RCPT TO:<b@example.net>\r\n") == [FIRST]
+            assert await peer.say(b"STARTTLS\r\n") == ["220 2.0.0 Ready to start TLS"]
+            await world.shake(peer)
+            assert await peer.say(b"RCPT TO:<b@example.net>\r\n") == ["503 5.5.1 MAIL first"]
+            assert await peer.say(b"HELO c\r\n" + ENVELOPE + b"BDAT 0 LAST\r\n", 4) == [
+                "250 mx.example.net", "250 2.1.0 OK", "250 2.1.5 OK", "250 2.0.0 Taken",
+            ]  # fmt: skip
+            other = await house.client(greeted=False)
+            await other.lines(1)
+            assert await other.say(b"QUIT\r\n") == ["221 2.0.0 Goodbye"]
+            peer.writer.close()
+
+    run(main())
+
+
+def test_starttls_needs_no_ehlo_and_the_session_goes_on_to_quit(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        world = Secured(tmp_path)
+        options = replace(world.options, auth=("PLAIN",))
+        async with world.serving(options) as house:
+            for greeting, lines in ((b"", 0), (b"HELO c\r\n", 1), (b"EHLO c\r\n", 10)):
+                peer = await house.client(greeted=False)
+                await peer.lines(1)
+                if greeting:
+                    await peer.say(greeting, lines)
+                if lines == 10:
+                    heard = await peer.say(b"AUTH PLAIN AGFsaWNlAHdyb25n\r\n")
+                    assert heard == ["538 5.7.11 Encryption is needed before a password is sent"]
+                assert await peer.say(b"STARTTLS\r\n") == ["220 2.0.0 Ready to start TLS"]
+                await world.shake(peer)
+                assert await peer.say(b"MAIL FROM:<a@example.org>\r\n") == ["503 5.5.1 EHLO first"]
+                await peer.say(b"EHLO c\r\n", 11)
+                assert await peer.say(b"AUTH PLAIN AGFsaWNlAHdyb25n\r\n") == ["535 5.7.8 Wrong"]
+                assert await peer.say(b"QUIT\r\n") == ["221 2.0.0 Goodbye"]
+                assert await peer.rest() == ""
+
+    run(main())
+
+
 def test_starttls_as_it_must_not_be(run: Run, tmp_path: Path) -> None:
     async def main() -> None:
         world = Secured(tmp_path, required=True)

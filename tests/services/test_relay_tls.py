@@ -325,7 +325,7 @@ def test_a_large_message_arrives_by_tls_byte_for_byte(run: Callable[..., None], 
         async with listening(hop(ca, "mx.example.net", extensions=("STARTTLS", extension))) as one:
             pool = towards(one, "verify", ca, patience=RelaySettings().patience)
             message = b"".join(b".%d\r\n%s\r\n" % (number, b"x" * 970) for number in range(3000))
-            transaction = await pool.open(replace(ONE, size=len(message)))
+            transaction = await pool.open(ONE._replace(size=len(message)))
             chunks = [memoryview(message)[at : at + 100_003] for at in range(0, len(message), 100_003)]
             assert (await transaction.send(chunks))[0].positive
             assert one.messages[0][2] == message and one.encrypted == [True]

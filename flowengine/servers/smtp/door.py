@@ -6,12 +6,13 @@ with a coroutine that the door awaits in a Task of its own before it reads the n
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal, Protocol
 
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.places import address_of
 from flowengine.servers.smtp.encryption import About, Encryption
 from flowengine.servers.smtp.intake import Bounds
 
@@ -100,7 +101,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 def within(ip: str, networks: Networks) -> bool:
     """Whether an address lies in one of these networks; the client of a Unix socket lies in none."""
-    return bool(networks and ip) and any(ip_address(ip) in network for network in networks)
+    return bool(networks and ip) and any(address_of(ip) in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Framing(ABC):
         self._buffer = bytearray()
         self._content: Content | Chunks | None = None
         self._then: Callable[[Reply], None] | None = None
-        self._skipping = False
+        self._skipping = b""  # how a line begins that is too long to be kept
         self._errors = 0
         self._verb = "CONNECT"
         self.closing = False
@@ -112,8 +112,8 @@ class Framing(ABC):
         """A line, without its line end."""
 
     @abstractmethod
-    def _broken_line(self, reply: Reply) -> None:
-        """A line that cannot be a command or a response, and what the client hears."""
+    def _broken_line(self, reply: Reply, beginning: bytes) -> None:
+        """A line that cannot be a command or a response, and what the client hears. beginning: five octets of it."""
 
     @abstractmethod
     def _end_of_content(self, content: Content | Chunks) -> Waiting | None:
@@ -205,9 +205,9 @@ class Framing(ABC):
 
     def _keep_line(self, data: bytes, position: int) -> None:
         """The start of a line whose end is still to come."""
-        if self._skipping or len(data) - position > self._limits.auth_line:
-            self._skipping = True
-        elif position < len(data):
+        if not self._skipping and len(data) - position > self._limits.auth_line:
+            self._skipping = data[position : position + 5]
+        elif not self._skipping and position < len(data):
             self._buffer += data[position:]
 
     def _line(self, data: bytes, start: int, end: int) -> Waiting | None:
@@ -219,9 +219,9 @@ class Framing(ABC):
             self.end(TOO_MANY_COMMANDS)
             return None
         if self._skipping or end - start >= self._limits.auth_line:
-            self._skipping = False
+            beginning, self._skipping = self._skipping or data[start : start + 5], b""
             self._reached("auth_line")
-            self._broken(LINE_TOO_LONG, data[start : start + 5])
+            self._broken(LINE_TOO_LONG, beginning)
             return None
         if end > start and data[end - 1] == 13:
             line = data[start : end - 1]
@@ -237,6 +237,7 @@ class Framing(ABC):
         return self._command(line)
 
     def _broken(self, reply: Reply, beginning: bytes) -> None:
-        self._broken_line(reply)
-        if beginning.upper() == b"BDAT ":  # what follows is content, and must not be carried out
+        beginning = beginning.upper()
+        self._broken_line(reply, beginning)
+        if beginning == b"BDAT ":  # what follows is content, and must not be carried out
             self.end(LOST_COUNT)

@@ -22,7 +22,7 @@ from flowengine.servers.smtp.commands import (
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import ENCRYPT_FIRST
-from flowengine.servers.smtp.framing import Framing
+from flowengine.servers.smtp.framing import LOST_COUNT, Framing
 from flowengine.servers.smtp.intake import Intake
 
 SEND_CONTENT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
@@ -34,8 +34,7 @@ IN_TRANSACTION = Reply(503, "5.5.1", "Not within a transaction")
 CHUNKS_FIRST = Reply(503, "5.5.1", "The last BDAT first")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
-# What follows cannot be told from commands any more.
-BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]", disconnect=True)
+BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
 BARE_NEWLINE = Reply(550, "5.5.2", "Message has a CR or LF that stands alone (RFC 5321 section 2.3.8)")
 HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 TOO_IDLE = Reply(421, "4.7.0", "Too many commands without a message, closing the connection", disconnect=True)
@@ -79,6 +78,11 @@ class Mailing(Framing):
         """Whether the step under way is the one after the last octet: it ends even if the client leaves."""
         return self._then == self._message_answered
 
+    @property
+    def _must_encrypt(self) -> bool:
+        """Whether nothing is done here before TLS."""
+        return not self.encrypted and self._options.encryption is not None and self._options.encryption.required
+
     def shed(self) -> None:
         """There is no memory for the message under way: forget it, read on to its end and answer 452."""
         content = self._content or self._chunks
@@ -105,8 +109,6 @@ class Mailing(Framing):
             raise Refused(HELO_FIRST)
         if self._mail:
             raise Refused(IN_TRANSACTION)
-        if not self.encrypted and self._options.encryption is not None and self._options.encryption.required:
-            raise Refused(ENCRYPT_FIRST)
         path, parameters = read_path(b"FROM:", argument)
         if parameters:
             known = TLS_PARAMETERS if self.encrypted else MAIL_PARAMETERS
@@ -168,10 +170,15 @@ class Mailing(Framing):
     def _bdat(self, argument: bytes) -> Waiting | None:
         found = read_argument(argument)
         if found is None:
-            raise Refused(BDAT_SYNTAX)
+            self._fault(BDAT_SYNTAX)
+            self.end(LOST_COUNT)
+            return None
         octets, last = found
         chunks = self._chunks
-        self._out_of_order = None if self._recipients and self._mail else NO_RECIPIENTS if self._mail else MAIL_FIRST
+        if self._mail:
+            self._out_of_order = None if self._recipients else NO_RECIPIENTS
+        else:
+            self._out_of_order = ENCRYPT_FIRST if self._must_encrypt else MAIL_FIRST
         if chunks is None:
             chunks = Chunks(Intake(self._limits.message), normalize=self._bare_newlines)
         if self._out_of_order is None:

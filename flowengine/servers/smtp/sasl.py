@@ -42,6 +42,10 @@ class Response:
     state: int
 
 
+class NotAllowed(MailError):
+    """Well written, but nobody may do it here: the client is not authenticated (RFC 4616 §2)."""
+
+
 class Dialog:
     """One AUTH command and what follows it."""
 
@@ -55,7 +59,7 @@ class Dialog:
         """How it ends when the client has answered once more, whatever it says."""
 
     def respond(self, response: bytes | None) -> bytes | Credentials | Response:
-        """The next challenge, or what the client said. None: no response yet. Raises MailError."""
+        """The next challenge, or what the client said. None: no response yet. Raises MailError, NotAllowed."""
         challenges = CHALLENGES.get(self._mechanism)
         if self._state or challenges is None:
             return Response(self._mechanism, response, self._state)
@@ -97,7 +101,7 @@ def _plain(response: bytes) -> tuple[bytes, bytes]:
     if len(parts) != 3:
         raise MailError("PLAIN takes three fields")
     if parts[0] not in (b"", parts[1]):
-        raise MailError("acting for another user is not supported")
+        raise NotAllowed("acting for another user is not supported")
     return parts[1], parts[2]
 
 

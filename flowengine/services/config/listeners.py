@@ -33,7 +33,10 @@ class ListenerTLS:
     certificate: Annotated[Path, Meta(description="Certificate chain, PEM.", examples=["tls/cert.pem"])]
     key: Annotated[Path, Meta(description="Its private key, PEM; mode 600.", examples=["tls/key.pem"])]
     implicit: Annotated[bool, Meta(description="TLS from the first byte (RFC 8314) in place of STARTTLS.")] = False
-    required: Annotated[bool, Meta(description="No mail before TLS (530); not for public mail exchangers.")] = False
+    required: Annotated[
+        bool,
+        Meta(description="Nothing before TLS but EHLO, STARTTLS, NOOP, QUIT (530); not for public mail exchangers."),
+    ] = False
     minimum: Annotated[Literal["1.2", "1.3"], Meta(description="Lowest TLS version that is spoken.")] = "1.2"
     client_ca: Annotated[
         Path | None,
