@@ -321,6 +321,38 @@ async def test_a_mistake_of_ours_loses_nothing(tmp_path: Path, monkeypatch: pyte
         assert sorted(one[1] for one in hop.messages) == [("a@example.org",), ("c@x",)]
 
 
+async def test_who_does_not_wait_for_the_disk_is_served_all_the_same(tmp_path: Path) -> None:
+    class Slow(SQLiteStore):
+        def put(self, new: Any) -> Any:
+            time.sleep(0.3)
+            return super().put(new)
+
+    async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}, Slow(tmp_path)) as world:
+        sent = asyncio.create_task(world.send("b@x"))
+        await asyncio.sleep(0.1)
+        sent.cancel()
+        await world.until(lambda: hop.messages)
+        await world.empty()
+        assert not world.queue.slots.active
+
+
+async def test_a_mistake_in_a_look_does_not_end_the_looking(tmp_path: Path) -> None:
+    class Mistaken(SQLiteStore):
+        mistakes = 2
+
+        def claim(self, *args: Any) -> Any:
+            self.mistakes -= 1
+            if self.mistakes >= 0:
+                raise RuntimeError("a mistake")
+            return super().claim(*args)
+
+    async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}, Mistaken(tmp_path)) as world:
+        await world.send("b@x", delay=5)
+        await world.later(6)
+        await world.empty()
+        assert len(world.log.of("queue")) == 2
+
+
 async def test_a_slow_disk_holds_up_nobody_but_who_waits_for_it(tmp_path: Path) -> None:
     class Slow(SQLiteStore):
         def put(self, new: Any) -> Any:

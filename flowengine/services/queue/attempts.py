@@ -103,7 +103,8 @@ class Attempt:
             try:
                 chunks, expected = await self._queue.committer.read(lambda store: store.content(job.message))
                 break
-            except StoreTrouble:
+            except StoreTrouble as error:
+                self._queue.complain(error)
                 await asyncio.sleep(AGAIN)
         large = job.size >= IN_A_THREAD
         found = await asyncio.to_thread(digest, chunks) if large else digest(chunks)

@@ -50,17 +50,17 @@ class Committer:
         self._thread = threading.Thread(target=self._work, name="queue", daemon=True)
         self._thread.start()
 
-    async def change(self, work: Callable[[Store], T], *, lazy: bool = False) -> T:
-        """Do something within a transaction; what it gave, once that is on disk.
+    def change(self, work: Callable[[Store], T], *, lazy: bool = False) -> "asyncio.Future[T]":
+        """Do something within a transaction; await what it gave: then it is on disk.
 
         work: may be called again when another change of the same transaction fails. Raises StoreTrouble and what
         `work` raises; then nothing of it was done.
         """
-        return await self._ask(work, reads=False, lazy=lazy)
+        return self._ask(work, reads=False, lazy=lazy)
 
-    async def read(self, work: Callable[[Store], T]) -> T:
+    def read(self, work: Callable[[Store], T]) -> "asyncio.Future[T]":
         """Look something up, outside a transaction. Raises StoreTrouble and what `work` raises."""
-        return await self._ask(work, reads=True, lazy=False)
+        return self._ask(work, reads=True, lazy=False)
 
     async def close(self) -> None:
         """Finish what is asked for, and give up what this holder holds."""

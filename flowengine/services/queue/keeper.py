@@ -43,6 +43,8 @@ class Keeper:
                     await self._round()
             except StoreTrouble as error:
                 queue.complain(error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next round comes
+                queue.services.log.event("error", "queue", error=repr(error))
             await asyncio.sleep(UPKEEP)
 
     def stand(self) -> dict[str, float]:

@@ -6,6 +6,7 @@ it is due, by whichever worker has room. One worker is the keeper and does what 
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flowengine.mail.evaluation import IN_A_THREAD
@@ -141,20 +142,13 @@ class Queue:
             expires,
         )
         try:
-            jobs = await self._put(new)
-        except BaseException:
+            await self._put(new, seats)
+        except StoreTrouble as error:
+            self.complain(error)
+            raise
+        finally:
             for key, seat in seats.items():
                 self.slots.give_back(seat, key)
-            raise
-        self.services.counters.increment("queued", len(entries), transport=parcel.place)
-        for job in jobs:
-            key = (job.place.transport, job.place.domain)
-            seat = seats.pop(key) if key in seats else self.slots.take(key)
-            self.begin(job, seat, chunks if size <= IN_MEMORY else None)
-        for key, seat in seats.items():
-            self.slots.give_back(seat, key)
-        if not all(one.take for one in entries):
-            self._backlog = True
 
     async def submit(
         self, sender: str, recipient: str, transport: str, content: Sequence[Buffer], about: About | None = None
@@ -169,16 +163,34 @@ class Queue:
         await self.keep(transaction, parcel)
         return transaction
 
-    async def _put(self, new: NewMessage) -> list[Job]:
+    async def _put(self, new: NewMessage, seats: dict[tuple[str, str], int]) -> None:
+        """Put a message and begin what was taken of it. Seats that are used are taken out."""
         store = self._store
         large = new.size > IN_MEMORY
         prepared = await asyncio.to_thread(store.prepare, new) if large else store.prepare(new)
+        answer = self.committer.change(lambda store: store.put(prepared))
         try:
-            return await self.committer.change(lambda store: store.put(prepared))
-        except StoreTrouble as error:
+            jobs = await asyncio.shield(answer)
+        except StoreTrouble:
             await asyncio.to_thread(store.discard, prepared)
-            self.complain(error)
             raise
+        except asyncio.CancelledError:  # it may be put all the same, and then it is ours
+            answer.add_done_callback(partial(self._put_late, new))
+            raise
+        self._began_with(new, jobs, seats)
+
+    def _put_late(self, new: NewMessage, answer: "asyncio.Future[list[Job]]") -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self._began_with(new, answer.result(), {})
+
+    def _began_with(self, new: NewMessage, jobs: Sequence[Job], seats: dict[tuple[str, str], int]) -> None:
+        self.services.counters.increment("queued", len(new.entries), transport=new.transport)
+        for job in jobs:
+            key = (job.place.transport, job.place.domain)
+            seat = seats.pop(key) if key in seats else self.slots.take(key)
+            self.begin(job, seat, new.chunks if new.size <= IN_MEMORY else None)
+        if not all(one.take for one in new.entries):
+            self._backlog = True
 
     # -- out ----------------------------------------------------------------------------------------------------------
 
@@ -221,6 +233,8 @@ class Queue:
                 pause = await self._claim()
             except StoreTrouble as error:
                 self.complain(error)
+            except Exception as error:  # noqa: BLE001  # whatever it is, mail must go on
+                self.services.log.event("error", "queue", error=repr(error))
 
     async def _claim(self) -> float:
         """Seconds until the next look. Raises StoreTrouble."""
@@ -245,6 +259,7 @@ class Queue:
     # -- small things -------------------------------------------------------------------------------------------------
 
     def complain(self, error: StoreTrouble) -> None:
+        """Say that the storage is in trouble, now and then."""
         now = self.services.clock.monotonic()
         if now - self._complained >= QUIET:
             self._complained = now
