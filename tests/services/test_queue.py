@@ -333,7 +333,7 @@ async def test_who_does_not_wait_for_the_disk_is_served_all_the_same(tmp_path: P
         sent.cancel()
         await world.until(lambda: hop.messages)
         await world.empty()
-        assert not world.queue.slots.active
+        await world.until(lambda: not world.queue.slots.active)
 
 
 async def test_a_mistake_in_a_look_does_not_end_the_looking(tmp_path: Path) -> None:
