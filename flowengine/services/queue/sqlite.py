@@ -43,6 +43,8 @@ _PAGES = 4000
 _FULL = (sqlite3.SQLITE_FULL,)
 _LASTING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT)
 """After these the connection is as good as before; after others it is opened anew."""
+_TIDY = 60.0
+"""Seconds between looks for places that nobody needs."""
 _SHRINK = 5000
 """Pages that the file may have unused; more are given back to the disk, so many at a time."""
 
@@ -72,6 +74,9 @@ class SQLiteStore:
         self._holder = 0
         self._names = count()
         self._obsolete: list[str] = []
+        self._alive: set[int] = set()
+        """The holders that lived when somebody last looked for what dead ones left behind."""
+        self._tidied = -_TIDY
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -208,7 +213,8 @@ class SQLiteStore:
                     continue
                 freed += entries.release(database, holder, now)
                 self._holders.forget(holder)
-            left = list(self._bodies.left_behind(alive.__contains__))
+            left = list(self._bodies.left_behind(alive.__contains__)) if alive != self._alive else []
+            self._alive = alive
             if left:
                 used = {name for (name,) in database.execute("select file from message where file is not null")}
                 self._obsolete += [name for name in left if name not in used]
@@ -262,6 +268,9 @@ class SQLiteStore:
         """See Store."""
         with _translated():
             times.follow_clock(self._open, now, *self._uptime())
+            if time.monotonic() < self._tidied + _TIDY:
+                return
+            self._tidied = time.monotonic()
             self._open.execute(
                 "delete from place where wake is null and resting <= ? and id not in (select place from entry)", (now,)
             )
