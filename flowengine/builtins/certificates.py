@@ -7,8 +7,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from flowengine.language.conversion import got
 from flowengine.language.natives import method
-from flowengine.language.values import Array, Value, from_text
+from flowengine.language.problems import FlowError
+from flowengine.language.values import Array, Value, from_text, to_bytes
 
 MAX_CERTIFICATE = 65536
 _SHORT = {
@@ -30,6 +32,15 @@ class X509:
 
     def __init__(self, certificate: x509.Certificate) -> None:
         self._certificate = certificate
+
+    @staticmethod
+    @method
+    def constructor(resource: Value) -> "X509":
+        """The certificate of a resource, such as `$connection["tls"]["peercert"]["x509"]`, or of PEM or DER."""
+        made = X509.read(to_bytes(resource)) if isinstance(resource, str) else resource
+        if not isinstance(made, X509):
+            raise FlowError(f"X509: $resource is a certificate, got {got(resource)}")
+        return made
 
     @staticmethod
     @method(name="String")

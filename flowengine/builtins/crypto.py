@@ -44,6 +44,10 @@ class RSAKey:
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self.key = key
 
+    def pem(self) -> str:
+        """The key as PEM (PKCS #8), for who signs by text; a secret."""
+        return _pem(self.key)
+
 
 class Ed25519Key:
     """A private Ed25519 key as a flow's value, from `ed25519_privatekey`."""
@@ -52,6 +56,15 @@ class Ed25519Key:
 
     def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
         self.key = key
+
+    def pem(self) -> str:
+        """The key as PEM (PKCS #8), for who signs by text; a secret."""
+        return _pem(self.key)
+
+
+def _pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode("ascii")
 
 
 _read: dict[bytes, object] = {}

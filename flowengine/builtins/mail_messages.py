@@ -10,13 +10,14 @@ from typing import ClassVar, NoReturn
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
 from flowengine.builtins.authentication import resolver, signature_result
+from flowengine.builtins.crypto import Ed25519Key, RSAKey
 from flowengine.builtins.files import File
 from flowengine.builtins.mime import Entity, Letter, MIMEPart
 from flowengine.builtins.signing import Algorithm, Canonicalization, signature_header, unsigned, wanted_seal
 from flowengine.language.functions import builtin
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
-from flowengine.language.values import Array, Value, to_bytes, to_text
+from flowengine.language.values import Array, Secret, Value, to_bytes, to_text
 from flowengine.mail import dkim
 from flowengine.mail.edits import ReplaceContent
 from flowengine.mail.errors import MailError
@@ -44,7 +45,7 @@ class Signable(Entity):
         run: Run,
         selector: str,
         domain: str,
-        key: str,
+        key: str | RSAKey | Ed25519Key,
         *,
         canonicalization_header: Canonicalization = "relaxed",
         canonicalization_body: Canonicalization = "relaxed",
@@ -61,13 +62,15 @@ class Signable(Entity):
         id: bool = False,  # noqa: A002  # the language's own name
         body_length: Value = None,
     ) -> Value:
-        """Sign with DKIM when the message leaves. Arguments and options are those of `DKIMSign`.
+        """Sign with DKIM when the message leaves. Arguments and options are those of `DKIMSign`;
+        key also one from `rsa_privatekey` or `ed25519_privatekey`.
 
         Returns the object, or none when it cannot be signed; with return_header the value of the signature's field.
         """
+        text = key if isinstance(key, str) else Secret(key.pem())
         try:
             seal = await wanted_seal(
-                run, self.to_be_signed(run), selector, domain, key,
+                run, self.to_be_signed(run), selector, domain, text,
                 canonicalization_header=canonicalization_header, canonicalization_body=canonicalization_body,
                 algorithm=algorithm, headers=headers, additional_headers=additional_headers,
                 oversign_headers=oversign_headers, arc=arc, timestamp=timestamp, expiration=expiration,
