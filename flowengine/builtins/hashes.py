@@ -52,7 +52,9 @@ def sha1(run: Run, message: bytes, *, hex_: bool = True, binary: bool = False) -
 
 
 @builtin(reveals=True)
-def sha2(run: Run, message: bytes, hashsize: Literal[256, 512], *, hex_: bool = True, binary: bool = False) -> str | None:
+def sha2(
+    run: Run, message: bytes, hashsize: Literal[256, 512], *, hex_: bool = True, binary: bool = False
+) -> str | None:
     """The SHA-2 digest in lower-case hex.
 
     hashsize: 256 or 512.
@@ -89,7 +91,9 @@ def hmac_sha1(run: Run, key: bytes, message: bytes, *, hex_: bool = True, binary
 
 
 @builtin(reveals=True)
-def hmac_sha2(run: Run, key: bytes, message: bytes, hashsize: Literal[256, 512], *, hex_: bool = True, binary: bool = False) -> str | None:
+def hmac_sha2(
+    run: Run, key: bytes, message: bytes, hashsize: Literal[256, 512], *, hex_: bool = True, binary: bool = False
+) -> str | None:
     """The HMAC-SHA2 (RFC 2104) in lower-case hex; the key comes first.
 
     hashsize: 256 or 512.

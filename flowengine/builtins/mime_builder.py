@@ -146,6 +146,8 @@ class MIME(Signable):
         run.budget.grow(self._size + 2 * len(self._body))
         headers = Headers(self._fields)
         added: list[Field] = []
+        if self._parts and not self._type:
+            self._type = "multipart/mixed"
         multipart = self._type.lower().startswith("multipart/")
         if multipart and not self._boundary:
             self._boundary = f"=_{run.world.random_octets(15).hex()}".encode()

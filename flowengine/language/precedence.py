@@ -191,9 +191,11 @@ class Chain:
         """An array literal on the left of `=`."""
         items: list[tree.Item] = []
         for index, item in enumerate(literal.items):
-            value, default = item.value, None
+            value: tree.Expression = item.value
+            default: tree.Expression | None = None
             if isinstance(value, tree.Assign) and value.operator == "=" and not item.spread:
-                value, default = value.target, value.value
+                default = value.value
+                value = value.target
             if isinstance(value, tree.ArrayLiteral):
                 value = self.pattern(value)
             elif not isinstance(value, tree.Pattern) and (not is_place(value) or isinstance(value, tree.Slice)):

@@ -142,9 +142,39 @@ class Accept(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass(Action):
-    """Say nothing, for the phases that nobody waits for."""
+    """Say nothing, for the phases that nobody waits for; let a command line through, in proxy flows.
+
+    command: the line in its place, None for the client's own. next: the flow wants the next line too.
+    """
 
     gravity: ClassVar[int] = 1
+    command: str | None = None
+    next: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Action):
+    """Answer a command line in place of the server, in proxy flows. next: the flow wants the next line too."""
+
+    gravity: ClassVar[int] = 1
+    next: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word of the language for it."""
+        return "Reply"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge(Action):
+    """Ask the client that wants to authenticate for more: the reply is 334 with base64 text (RFC 4954 §4)."""
+
+    gravity: ClassVar[int] = 4
+
+    @property
+    def name(self) -> str:
+        """The word of the language for it."""
+        return "Reply"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from flowengine.language.values import Value
 from flowengine.mail.dns import Resolver
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.memory import SharedMemory
+from flowengine.runtime.queue_view import NoQueue, QueueView
 
 if TYPE_CHECKING:
     from flowengine.runtime.world import Fact
@@ -305,3 +306,4 @@ class Services:
     settings: Settings = field(default_factory=Settings)
     memory: Memory = field(default_factory=SharedMemory)
     wires: Wires = field(default_factory=NoWires)
+    queue: QueueView = field(default_factory=NoQueue)

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_text
+from flowengine.language.values import Array, Secret, Value, from_bytes, from_text
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Accept, Reject, Reply
+from flowengine.runtime.actions import Accept, Action, Challenge, Defer, Pass, Reject, Reply
 from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
@@ -28,6 +28,7 @@ from flowengine.runtime.visit import Client, Connection, Recipient, Transaction
 from flowengine.runtime.world import World
 
 Step = Reply | Coroutine[Any, Any, Reply]
+T = TypeVar("T")
 
 
 NOTHING: Mapping[str, str | None] = MappingProxyType({})
@@ -96,6 +97,23 @@ class Session:
             self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
 
+    def proxy(self, command: str) -> Action | Coroutine[Any, Any, Action]:
+        """A command line before it is carried out: what the proxy flow says of it, Pass or Answer; Defer (421) for one
+        that failed. At once, or with a coroutine; a Pass without a flow."""
+        row = PHASES[Phase.PROXY]
+        flow = self.policy.flows.get(Phase.PROXY)
+        if flow is None:
+            return Pass(reply=row.reply(Pass), implicit=True)
+        transaction = self.transaction or self._before_mail()
+        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments={"command": from_text(command)})
+        answer = self._judged(flow, run)
+        return answer if flow.waits else _at_once(answer, Phase.PROXY)
+
+    async def _judged(self, flow: Program, run: Run) -> Action:
+        result = await carry_out(flow, run, self._runner)
+        self.results.append(result)
+        return result.verdict
+
     def encrypted(self, tls: Mapping[str, str | int]) -> None:
         """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
         self.reset()
@@ -104,22 +122,35 @@ class Session:
         connection.helo, connection.helo_verb = None, ""
         connection.username, connection.mechanism = None, ""
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
-        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file."""
-        return self._authenticate(mechanism, username, password)
+    def authenticate(
+        self, mechanism: str, username: str, password: str, *, state: int = 0, response: bytes | None = None
+    ) -> Step:
+        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file.
 
-    async def _authenticate(self, mechanism: str, username: str, password: str) -> Reply:
+        state, response: how many challenges of the flow the client has answered, and the last answer, decoded; only
+        from a door that goes on after a 334. From one that does not (response None) a challenge is a 454.
+        """
+        return self._authenticate(mechanism, username, password, state, response)
+
+    async def _authenticate(
+        self, mechanism: str, username: str, password: str, state: int, response: bytes | None
+    ) -> Reply:
         row = PHASES[Phase.AUTH]
         if Phase.AUTH in self.policy.flows:
             arguments = {
                 "mechanism": mechanism,
                 "username": from_text(username),
                 "password": Secret(from_text(password)),
-                "state": 0,
+                "state": state,
+                "response": Secret(from_bytes(response or b"")),
             }
             reply = self._ask(Phase.AUTH, arguments)
             reply = reply if isinstance(reply, Reply) else await reply
             verdict = self.results[-1].verdict
+            if isinstance(verdict, Challenge):
+                if response is not None:
+                    return reply
+                reply = row.reply(Defer)
             if isinstance(verdict, Accept):
                 username = str(verdict.changes.get("username", username))
         elif self.policy.users is not None:
@@ -305,11 +336,7 @@ class Session:
         answer = self._answer(flow, run, undo)
         if flow.waits:
             return answer
-        try:  # a flow that cannot wait has its answer at once
-            answer.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # what _answer returns
-        raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
+        return _at_once(answer, phase)  # a flow that cannot wait has its answer at once
 
     async def _answer(self, flow: Program, run: Run, undo: Callable[[], object] | None) -> Reply:
         result = await carry_out(flow, run, self._runner)
@@ -335,6 +362,15 @@ class Session:
         if self._visit is None:
             self._visit = self._begin(Path("", ""), {})
         return self._visit
+
+
+def _at_once(answer: Coroutine[Any, Any, T], phase: str) -> T:
+    """The result of a run that cannot wait."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # the coroutine's own result
+    raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
 
 
 def _with_id(reply: Reply, id_: str) -> Reply:
