@@ -46,7 +46,8 @@ def _plain(value: Value, depth: int, left: Iterator[int]) -> object:
 
 def play_document(played: Played, trace: bool) -> dict[str, object]:
     """What `run --json` prints."""
-    document: dict[str, object] = {"reply": played.reply.document(), "runs": [run_document(run, trace) for run in played.runs]}
+    runs = [run_document(run, trace) for run in played.runs]
+    document: dict[str, object] = {"reply": played.reply.document(), "runs": runs}
     if played.decision is None:
         return document
     decision = played.decision
