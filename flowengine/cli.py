@@ -348,6 +348,7 @@ def run(flow: Path, message: str, **options: Any) -> None:
     )
     try:
         services = services_for(config)
+        services = replace(services, settings=replace(services.settings, sends=False))
         if config.path is None:  # a play without a configuration: any transport and quarantine will do
             services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
         played = asyncio.run(play(program, received, visit, services))

@@ -6,7 +6,7 @@ sent on, so no client retries what was delivered.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
 from flowengine.builtins.authentication import resolver, signature_result
@@ -14,6 +14,7 @@ from flowengine.builtins.crypto import Ed25519Key, RSAKey
 from flowengine.builtins.files import File
 from flowengine.builtins.mime import Entity, Letter, MIMEPart
 from flowengine.builtins.signing import Algorithm, Canonicalization, signature_header, unsigned, wanted_seal
+from flowengine.builtins.smtp_words import send_at_once
 from flowengine.language.functions import builtin
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
@@ -200,9 +201,23 @@ class MailMessage(Signable, MIMEPart):
         return queued(run, message, seals, sender, recipient, transportid, metadata, hold, jobid, delay)
 
     @method
-    def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> NoReturn:
-        """Not there yet: send at once, in the middle of the script. Use `queue`."""
-        raise FlowError("send() needs an SMTP client for flows, which this version does not have; use queue()")
+    async def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> Array:
+        """Send the message as it now stands at once, in the middle of the script, whatever the flow decides later.
+
+        recipients: one or several. server: the name of a transport, or settings as for `smtp_lookup_rcpt`.
+
+        Returns result (state, code, enhanced, reason) or error (temporary, reason); connection and tls.
+        """
+        message = self.letter.now(run)
+        run.budget.grow(message.size)
+        try:
+            for seal in self.letter.seals(run):
+                if not isinstance(seal, dkim.Seal):
+                    raise FlowError("send: an ARC seal is only set on what is queued")
+                message = dkim.sealed(message, seal, run.now())
+        except MailError as error:
+            raise FlowError(f"signDKIM: {error}") from None
+        return await send_at_once(run, message.render(), sender, recipients, server)
 
 
 class EODMailMessage(MailMessage):

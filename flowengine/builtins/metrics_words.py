@@ -93,8 +93,13 @@ def metrics_get(run: Run, name: str, labels: Mapping[str, Value]) -> float | Non
 
 @builtin
 def server_concurrency(run: Run, id_: str, address: str | None = None) -> int | None:
-    """How many connections a listener has, or has from one address. This version does not count them: a script error.
+    """How many connections a listener has, or has from one address. This version does not count them for flows.
 
     id: the listener. address: an IP address.
+
+    Returns none, with a warning.
+
+        server_concurrency("inbound");  // none
     """
-    raise FlowError("server_concurrency: connections are not counted for flows by this version")
+    run.warn("server_concurrency: connections are not counted for flows by this version")
+    return None

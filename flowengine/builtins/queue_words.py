@@ -173,7 +173,7 @@ async def queue_quota(run: Run, name: str) -> Array:
 
     Returns ["count" => messages, "bytes" => octets].
 
-        queue_quota("customer-7")["count"];  // 0
+        queue_quota("customer-7")["count"];  // 3
     """
     count, octets = await asked(run, ("queue_quota", _text(name)), lambda view: view.quota(_text(name)))
     return Array({"count": count, "bytes": octets})

@@ -275,6 +275,7 @@ class Settings:
     """What the runtime and the builtins may know of the configuration.
 
     transports, quarantines: those that there are; None where nothing is carried out and any name will do.
+    sends: whether a script may send mail itself; not in a play.
     """
 
     hostname: str = "localhost"
@@ -288,6 +289,7 @@ class Settings:
     shared_edits: bool = False
     mixed_verdicts: Literal["strict", "halon"] = "strict"
     script_root: Path | None = None
+    sends: bool = True
 
 
 @dataclass(frozen=True, slots=True)

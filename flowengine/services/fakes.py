@@ -7,11 +7,12 @@ the line to add.
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from flowengine.language.caching import Caches
 from flowengine.mail.dns import MX, Answer, DNSUnavailable, Record, RecordType
 from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.queue_view import Letter, PickupPolicy, Suspension
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, Level, Services, Settings
 from flowengine.services.dns_client import askable
 from flowengine.services.log import Unviewed
@@ -202,6 +203,52 @@ class FakeCounters:
             raise KeyError(f"{name} has the labels {COUNTERS[name][0]}, not {tuple(labels)}")
         key = (name, tuple(sorted(labels.items())))
         self.sums[key] = self.sums.get(key, 0) + amount
+
+
+class FakeQueue:
+    """A queue that remembers what it was asked. messages: how many, and how many octets, whatever the filter."""
+
+    def __init__(self, messages: tuple[int, int] = (0, 0)) -> None:
+        self.messages = messages
+        self.suspensions: list[Suspension] = []
+        self.policies: list[PickupPolicy] = []
+        self.letters: list[Letter] = []
+        self.connections: dict[tuple[str, str], set[str]] = {}
+
+    async def metric(self, metric: Literal["count", "bytes"], filters: Mapping[str, Sequence[str]]) -> float:
+        """How many."""
+        return self.messages[metric == "bytes"]
+
+    async def connect(self, attempt: str, namespace: str, entry: str, most: int) -> bool:
+        """Take a place."""
+        taken = self.connections.setdefault((namespace, entry), set())
+        if attempt not in taken and len(taken) >= most:
+            return False
+        taken.add(attempt)
+        return True
+
+    async def suspend(self, suspension: Suspension) -> str:
+        """Remember a suspension."""
+        self.suspensions.append(suspension)
+        return f"s{len(self.suspensions)}"
+
+    async def limit(self, policy: PickupPolicy) -> str:
+        """Remember a policy."""
+        self.policies.append(policy)
+        return f"p{len(self.policies)}"
+
+    async def unlimit(self, policy: str) -> bool:
+        """Forget one."""
+        return policy == "p1"
+
+    async def quota(self, name: str) -> tuple[int, int]:
+        """How much counts."""
+        return self.messages
+
+    async def submit(self, letter: Letter) -> str:
+        """Remember a letter."""
+        self.letters.append(letter)
+        return f"letter{len(self.letters)}"
 
 
 def fake_services(**parts: Any) -> Services:
