@@ -1,12 +1,14 @@
 """X509: what a certificate says. Reading only; whether to trust it was decided in the handshake."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import ClassVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from flowengine.builtins.run import Run
 from flowengine.language.conversion import got
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
@@ -31,7 +33,7 @@ class X509:
     class_name: ClassVar[str] = "X509"
 
     def __init__(self, certificate: x509.Certificate) -> None:
-        self._certificate = certificate
+        self.certificate = certificate
 
     @staticmethod
     @method
@@ -62,18 +64,18 @@ class X509:
     @method
     def subject(self) -> Array:
         """Whom it is about: CN, O, C, …; an attribute that occurs several times is a list."""
-        return _name(self._certificate.subject)
+        return _name(self.certificate.subject)
 
     @method
     def issuer(self) -> Array:
         """Who issued it, as in `subject`."""
-        return _name(self._certificate.issuer)
+        return _name(self.certificate.issuer)
 
     @method
     def subject_alt_name(self) -> Array:
         """Under which names it is valid: DNS => a list of host names, IP => addresses, email => addresses."""
         try:
-            names = self._certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            names = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (x509.ExtensionNotFound, *_UNREADABLE):
             return Array()
         kinds = {
@@ -87,37 +89,48 @@ class X509:
     @method
     def version(self) -> int:
         """The version of the format as it is written: 2 means X.509 version 3."""
-        return self._certificate.version.value
+        return self.certificate.version.value
 
     @method
     def serial_number(self) -> str:
         """The serial number in hex."""
-        return f"{self._certificate.serial_number:x}"
+        return f"{self.certificate.serial_number:x}"
 
     @method
     def not_valid_before(self) -> float:
         """From when it is valid, Unix time in seconds."""
-        return self._certificate.not_valid_before_utc.timestamp()
+        return self.certificate.not_valid_before_utc.timestamp()
 
     @method
     def not_valid_after(self) -> float:
         """Until when it is valid, Unix time in seconds."""
-        return self._certificate.not_valid_after_utc.timestamp()
+        return self.certificate.not_valid_after_utc.timestamp()
 
     @method
     def public_key(self) -> bytes | None:
         """The public key as SubjectPublicKeyInfo in DER; none for a kind of key that is not known."""
         try:
-            return self._certificate.public_key().public_bytes(
+            return self.certificate.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
         except _UNREADABLE:
             return None
 
     @method
+    def verify(self, run: Run, authorities: Value) -> bool:
+        """Whether the certificate is one of these, or was issued by one, through at most 5 others of them, and all are
+        valid now. authorities: PEM, X509, or an array of these."""
+        from flowengine.builtins.cms import certificates
+        from flowengine.builtins.cms_reader import trust
+
+        run.budget.spend(2000)
+        listed = certificates(authorities)
+        return trust(self.certificate, (), listed, datetime.fromtimestamp(run.world.now(), UTC))
+
+    @method
     def export(self) -> str:
         """The certificate as PEM."""
-        return self._certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
+        return self.certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def _name(name: Iterable[x509.NameAttribute[str | bytes]]) -> Array:
