@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
+from flowengine.builtins.cms_reader import trust
 from flowengine.builtins.run import Run
 from flowengine.language.conversion import got
 from flowengine.language.natives import method
@@ -15,6 +16,8 @@ from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Value, from_text, to_bytes
 
 MAX_CERTIFICATE = 65536
+LARGEST = 1 << 20  # octets of PEM with several
+MOST = 50  # of one call
 _SHORT = {
     x509.NameOID.COMMON_NAME: "CN",
     x509.NameOID.COUNTRY_NAME: "C",
@@ -120,9 +123,6 @@ class X509:
     def verify(self, run: Run, authorities: Value) -> bool:
         """Whether the certificate is one of these, or was issued by one, through at most 5 others of them, and all are
         valid now. authorities: PEM, X509, or an array of these."""
-        from flowengine.builtins.cms import certificates
-        from flowengine.builtins.cms_reader import trust
-
         run.budget.spend(2000)
         listed = certificates(authorities)
         return trust(self.certificate, (), listed, datetime.fromtimestamp(run.world.now(), UTC))
@@ -140,3 +140,21 @@ def _name(name: Iterable[x509.NameAttribute[str | bytes]]) -> Array:
         value = attribute.value
         found.setdefault(kind, []).append(from_text(value) if isinstance(value, str) else value.decode("latin-1"))
     return Array({kind: values[0] if len(values) == 1 else Array.of(values) for kind, values in found.items()})
+
+
+def certificates(given: Value) -> list[x509.Certificate]:
+    """Certificates from PEM, DER, an X509 object, or an array of these. What is none is left out."""
+    found: list[x509.Certificate] = []
+    for one in given.values() if isinstance(given, Array) else [given]:
+        if isinstance(one, X509):
+            found.append(one.certificate)
+        elif isinstance(one, str) and len(one) <= LARGEST:
+            data = to_bytes(str(one))
+            try:
+                if b"-----BEGIN" in data:
+                    found += x509.load_pem_x509_certificates(data)
+                else:
+                    found.append(x509.load_der_x509_certificate(data))
+            except _UNREADABLE:
+                continue
+    return found[:MOST]

@@ -13,14 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from flowengine.builtins.certificates import X509
+from flowengine.builtins.certificates import X509, certificates
 from flowengine.builtins.cms_reader import SIGNED, TYPES, Unreadable, content_type, verify
 from flowengine.builtins.crypto import ECKey, RSAKey
 from flowengine.builtins.run import Run
 from flowengine.language.functions import builtin
 from flowengine.language.values import Array, Value, from_bytes, to_bytes
 
-MOST = 50  # certificates of one call
 LARGEST = 1 << 20  # octets of PEM
 Digest = Literal["sha1", "sha256", "sha384", "sha512"]
 _DIGESTS: dict[str, pkcs7.PKCS7HashTypes] = {
@@ -35,24 +34,6 @@ SignKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 def _failed() -> Array:
     return Array({"result": False})
-
-
-def certificates(given: Value) -> list[x509.Certificate]:
-    """Certificates from PEM, DER, an X509 object, or an array of these. What is none is left out."""
-    found: list[x509.Certificate] = []
-    for one in given.values() if isinstance(given, Array) else [given]:
-        if isinstance(one, X509):
-            found.append(one.certificate)
-        elif isinstance(one, str) and len(one) <= LARGEST:
-            data = to_bytes(str(one))
-            try:
-                if b"-----BEGIN" in data:
-                    found += x509.load_pem_x509_certificates(data)
-                else:
-                    found.append(x509.load_der_x509_certificate(data))
-            except _UNREADABLE:
-                continue
-    return found[:MOST]
 
 
 def identity(given: Value) -> tuple[x509.Certificate, SignKey, list[x509.Certificate]] | None:

@@ -286,7 +286,7 @@ def get_mail_file(run: Run, *, changes: bool = False) -> File:
 
     changes: as it now stands instead.
 
-        GetMailFile()->readline();  // "From: Alice <alice@example.org>"
+        length(GetMailFile()->readline()) > 0;  // true
     """
     message = run.mail if changes else run.original
     run.budget.grow(message.size)

@@ -184,7 +184,7 @@ def get_mail_file(run: AttemptRun, *, changes: bool = False) -> File:
 
     changes: taken for old scripts; in the queue there are none left to apply.
 
-        GetMailFile()->readline();  // "From: Alice <alice@example.org>"
+        length(GetMailFile()->readline()) > 0;  // true
     """
     run.budget.grow(run.original.size)
     return File(run.original.render())

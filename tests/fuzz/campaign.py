@@ -14,21 +14,14 @@ from flowengine.builtins.vocabulary import vocabulary
 from flowengine.language.compiler import Program, compile_flow
 from flowengine.language.loader import Loader, Source
 from flowengine.language.problems import FlowProblems
-from flowengine.mail.addresses import parse_path
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType
-from flowengine.mail.evaluation import Evaluation
-from flowengine.mail.message import Message
-from flowengine.runtime.attempt_run import AttemptRun
-from flowengine.runtime.attempts import Attempt, AttemptResult, QueuedMessage
-from flowengine.runtime.phases import QUEUE
-from flowengine.runtime.run import Run, RunResult, carry_out
+from flowengine.runtime.run import RunResult, carry_out
 from flowengine.runtime.runner import Runner
-from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, RunLimits, Services, Settings
-from flowengine.runtime.visit import Client, Connection, Recipient, Transaction
-from flowengine.runtime.world import World
+from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, RunLimits, Settings
 from flowengine.services import resources
 from flowengine.services.fakes import FakeLog, fake_services
 from tests.fuzz.generator import Generator
+from tests.runtime.stage import run_in
 
 SLOW = 1.0
 GIVEN_UP = 20.0
@@ -134,26 +127,7 @@ class Campaign:
 
     async def _run(self, program: Program, phase: str) -> RunResult:
         services = fake_services(dns=Names(), http=Web(), log=FakeLog(), settings=self.settings)
-        return await carry_out(program, self._made(services, phase, program), Runner())
-
-    def _made(self, services: Services, phase: str, program: Program) -> Run:
-        sender, recipient, message = parse_path("<alice@example.org>"), parse_path("<bob@example.net>"), Message(MAIL)
-        if phase in QUEUE:
-            queued = QueuedMessage("id", 1, 0.0, sender, recipient, "out", content=message)
-            result = AttemptResult(451, (4, 7, 1), ("busy",), "RCPT") if phase == "postdelivery" else None
-            return AttemptRun(services, phase, Attempt(queued, action="QUEUE" if result else "", result=result))
-        whom = Recipient(recipient, transportid="out")
-        transaction = Transaction("id", 0.0, World(services), sender, "192.0.2.7", "mx.example.org", recipients=[whom])
-        about = message if phase in ("data", "eod") else None
-        if about is not None:
-            world = transaction.world
-            sample = world.random_number
-            transaction.evaluation = Evaluation(
-                about, world, hostname="mx.example.net", standard="rfc9989", now=world.now, sample=sample
-            )
-        arguments = {"mail": program.classes["EODMailMessage"]()} if phase == "eod" else {}
-        who = whom if phase in ("rcptto", "data") else None
-        return Run(services, Connection(Client("192.0.2.7"), "in"), phase, transaction, who, about, arguments)
+        return await carry_out(program, run_in(phase, services, program, MAIL), Runner())
 
 
 def campaign(minutes: float, first: int) -> Report:
