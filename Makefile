@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run demo test check interop bench venv lock clean
+.PHONY: run demo test check interop bench reference venv lock clean
 
 run: venv ## start the server on the embedded default
 	@echo 'Inbound on 127.0.0.1:2525, submission on 127.0.0.1:2587; mail is kept in var/sink. When it says ready, try:'
@@ -31,6 +31,9 @@ interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
 
 bench: venv ## what a message costs, beside the OpenSSL limit
 	$(BIN)/python -m benchmarks
+
+reference: venv ## write docs/reference anew from the functions
+	$(BIN)/python -m flowengine.servers.reference_pages
 
 venv: $(READY)
 
