@@ -1,6 +1,6 @@
 """`mail()`: a message that a flow writes itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
 from flowengine.builtins.mail_messages import queued
@@ -26,7 +26,7 @@ async def mail(
     *,
     sender_name: Text = Text(""),  # noqa: B008  # a str
     recipient_name: Text = Text(""),  # noqa: B008  # a str
-    headers: Mapping[str, str] | Sequence[str] = (),
+    headers: Array | None = None,
     metadata: Mapping[str, Value] | None = None,
     transportid_: str | None = None,
     serverid: str = "",
@@ -86,13 +86,18 @@ def _mailbox(path: Path, name: str) -> str:
     return from_text(f'"{quoted}" <{path.address}>' if name.isascii() else f"{name} <{path.address}>")
 
 
-def _fields(headers: Mapping[str, str] | Sequence[str]) -> list[tuple[str, str]]:
-    if isinstance(headers, Mapping):
-        return list(headers.items())
+def _fields(headers: Array | None) -> list[tuple[str, str]]:
     found = []
-    for line in headers:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise FlowError("mail: a header is a line with a name, a colon and a value")
-        found.append((name.strip(), value.strip()))
+    for key, given in (headers or Array()).items():
+        if not isinstance(given, str):
+            raise FlowError("mail: the headers are texts")
+        name, value = (key, given) if isinstance(key, str) else _divided(given)
+        found.append((name, value))
     return found
+
+
+def _divided(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise FlowError("mail: a header is a line with a name, a colon and a value")
+    return name.strip(), value.strip()
