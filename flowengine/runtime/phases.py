@@ -85,16 +85,6 @@ PHASES: Mapping[str, PhaseRow] = {
     row.name: row
     for row in (
         PhaseRow(Phase.CONNECT, Connect, Accept, _asking(521, 421, "Welcome", "5.3.2")),
-        PhaseRow(
-            Phase.PROXY,
-            Proxy,
-            Pass,
-            {
-                Pass: Reply(250, "2.0.0", "Ok"),
-                Answer: Reply(250, "2.0.0", "Ok"),
-                Defer: Reply(421, "4.3.0", "Try again later", disconnect=True),
-            },
-        ),
         PhaseRow(Phase.HELO, Helo, Accept, _asking(554, 450, "Hello")),
         PhaseRow(
             Phase.AUTH,
@@ -118,6 +108,16 @@ PHASES: Mapping[str, PhaseRow] = {
             Helo,
             Pass,
             {Pass: Reply(250, "2.0.0", "Bye"), Defer: Reply(450, "4.7.1", "Try again later")},
+        ),
+        PhaseRow(
+            Phase.PROXY,
+            Proxy,
+            Pass,
+            {
+                Pass: Reply(250, "2.0.0", "Ok"),
+                Answer: Reply(250, "2.0.0", "Ok"),
+                Defer: Reply(421, "4.3.0", "Try again later", disconnect=True),
+            },
         ),
     )
 }

@@ -12,8 +12,10 @@ from typing import Any, Literal
 from flowengine.language.caching import Caches
 from flowengine.mail.dns import MX, Answer, DNSUnavailable, Record, RecordType
 from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.memory import SharedMemory
 from flowengine.runtime.queue_view import Letter, PickupPolicy, Suspension
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, Level, Services, Settings
+from flowengine.services.barriers import WorkersBarriers
 from flowengine.services.dns_client import askable
 from flowengine.services.log import Unviewed
 from flowengine.services.metrics import COUNTERS
@@ -253,6 +255,7 @@ class FakeQueue:
 
 def fake_services(**parts: Any) -> Services:
     """Services for a test: what is not said is an empty fake."""
+    log, memory = parts.pop("log", None) or FakeLog(), parts.pop("memory", None) or SharedMemory()
     return Services(
         dns=parts.pop("dns", None) or FakeResolver(),
         http=parts.pop("http", None) or FakeHTTP(),
@@ -260,9 +263,10 @@ def fake_services(**parts: Any) -> Services:
         random=parts.pop("random", None) or FakeRandomness(),
         keys=parts.pop("keys", None) or FakeKeys(),
         rates=parts.pop("rates", None) or MemoryRates(),
-        log=parts.pop("log", None) or FakeLog(),
+        log=log,
         counters=parts.pop("counters", None) or FakeCounters(),
-        caches=parts.pop("caches", None) or Caches(),
+        caches=parts.pop("caches", None) or Caches(WorkersBarriers(None, memory, log)),
         settings=parts.pop("settings", None) or Settings(),
+        memory=memory,
         **parts,
     )
