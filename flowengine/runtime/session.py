@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Value, from_text, share
+from flowengine.language.values import Array, Secret, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
@@ -122,7 +122,9 @@ class Session:
         if flow is None:
             return Pass(reply=row.reply(Pass), implicit=True)
         transaction = self.transaction or self._before_mail()
-        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments={"command": from_text(command)})
+        text = from_text(command)
+        arguments = {"command": Secret(text) if command[:4].upper() == "AUTH" else text}
+        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments=arguments)
         answer = self._judged(flow, run)
         return answer if flow.waits else _at_once(answer, Phase.PROXY)
 
