@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run demo test check interop bench torture venv lock clean
+.PHONY: run demo test check interop bench torture reference venv lock clean
 
 run: venv ## start the server on the embedded default
 	@echo 'Inbound on 127.0.0.1:2525, submission on 127.0.0.1:2587; mail is kept in var/sink. When it says ready, try:'
@@ -35,6 +35,9 @@ torture: venv ## kill workers at random for MINUTES=5, and account for every 250
 bench: venv ## what a message costs, beside the OpenSSL limit
 	$(BIN)/python -m benchmarks
 
+reference: venv ## write docs/reference anew from the functions
+	$(BIN)/python -m flowengine.servers.reference_pages
+
 venv: $(READY)
 
 $(READY): requirements.lock pyproject.toml
@@ -45,7 +48,7 @@ $(READY): requirements.lock pyproject.toml
 
 lock: ## write requirements.lock anew from pyproject.toml (needs pip-tools)
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --extra fast --extra dev --strip-extras --output-file requirements.lock pyproject.toml
+	  --extra fast --extra ldap --extra dev --strip-extras --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

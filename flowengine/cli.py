@@ -253,12 +253,16 @@ def read_message(path: str) -> bytes:
 @main.command()
 @click.argument("flow", type=click.Path(path_type=Path))
 @click.argument("message")
+@click.option("--command", default="NOOP", metavar="LINE", help="The command line of a proxy flow.")
+@click.option("--retry", default=0, metavar="N", help="Attempts before this one, for the queue's phases.")
+@click.option("--result", default="250 2.0.0 Ok", metavar="REPLY", help="What came of the attempt, for postdelivery.")
 @visit_options
 def run(flow: Path, message: str, **options: Any) -> None:
     """Play MESSAGE (- for standard input) through FLOW and print what it decides. Nothing is sent anywhere.
 
     \b
         flowengine run flows/inbound.hsl mail.eml --client-ip 192.0.2.7 --mail-from a@example.org
+        flowengine run flows/after.hsl mail.eml --phase postdelivery --result "451 4.7.1 Busy" --retry 2
     """
     from flowengine.language.problems import FlowProblems
     from flowengine.mail.errors import MailError
@@ -288,9 +292,13 @@ def run(flow: Path, message: str, **options: Any) -> None:
         recipients=options["rcpt_to"],
         user=options["auth_user"],
         transport=compiler.only_transport() if config.path is not None else None,
+        command=options["command"],
+        retry=options["retry"],
+        result=options["result"],
     )
     try:
         services = services_for(config)
+        services = replace(services, settings=replace(services.settings, sends=False))
         if config.path is None:  # a play without a configuration: any transport and quarantine will do
             services = replace(services, settings=replace(services.settings, transports=None, quarantines=None))
         played = asyncio.run(play(program, received, visit, services))

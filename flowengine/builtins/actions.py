@@ -36,7 +36,7 @@ def reject(
 
         Reject("not wanted here");  // ends: Reject
     """
-    run.finish(_refusal(run, Reject, reason, disconnect, reply_codes))
+    run.finish(refusal(run, Reject, reason, disconnect, reply_codes))
 
 
 @builtin(*ASKING, *MESSAGE, final=True, name="Defer")
@@ -47,25 +47,26 @@ def defer(
 
     Defer("come back later");  // ends: Defer
     """
-    run.finish(_refusal(run, Defer, reason, disconnect, reply_codes))
+    run.finish(refusal(run, Defer, reason, disconnect, reply_codes))
 
 
-def _refusal(
+def refusal(
     run: Run, action: type[Reject] | type[Defer], reason: str | Sequence[str], disconnect: bool, codes: Codes | None
 ) -> Action:
-    plain = _codes(codes)
+    """A refusal with the flow's words. Raises FlowError for codes that do not refuse."""
+    plain = codes_of(codes)
     reply = run.speak(action, reason, plain, disconnect)
     if reply.positive:  # the client would take a lost message for delivered, a wrong password for right
         raise FlowError(f"reply_codes: {action.__name__} cannot answer {reply.code}; Delete() drops in silence")
-    return action(reply=reply, reason=_text(reason), reply_codes=plain)
+    return action(reply=reply, reason=reason_text(reason), reply_codes=plain)
 
 
-def _text(reason: str | Sequence[str]) -> str:
+def reason_text(reason: str | Sequence[str]) -> str:
     """A reason as text for people, secrets hidden."""
     return "\n".join(to_text(shown(part)) for part in ([reason] if isinstance(reason, str) else reason))
 
 
-def _codes(codes: Codes | None) -> dict[str, object]:
+def codes_of(codes: Codes | None) -> dict[str, object]:
     """The `reply_codes` option as plain data: code and enhanced, which are all there is to say."""
     known = {name: value for name, value in (codes or {}).items() if name in ("code", "enhanced")}
     return {name: list(value.values()) if isinstance(value, Array) else value for name, value in known.items()}
@@ -104,9 +105,9 @@ def deliver(
     about = _about(run, recipient_ or recipient, transportid_ or transportid, metadata)
     action = run.delivery(
         **about,
-        reply=run.speak(Deliver, reason, _codes(reply_codes), disconnect),
-        reason=_text(reason),
-        reply_codes=_codes(reply_codes),
+        reply=run.speak(Deliver, reason, codes_of(reply_codes), disconnect),
+        reason=reason_text(reason),
+        reply_codes=codes_of(reply_codes),
         delay=run.transaction.delay if delay is None else seconds(delay),
         queue=queue,
         jobid=to_text(shown(jobid)),
@@ -233,9 +234,9 @@ def quarantine(
         **_about(run, recipient_ or recipient, transportid_ or transportid, metadata),
         id=name,
         reject=reject,
-        reply=run.speak(Reject if reject else Deliver, reason, _codes(reply_codes), disconnect),
-        reason=_text(reason),
-        reply_codes=_codes(reply_codes),
+        reply=run.speak(Reject if reject else Deliver, reason, codes_of(reply_codes), disconnect),
+        reason=reason_text(reason),
+        reply_codes=codes_of(reply_codes),
         done=done,
     )
     _decide(run, action, done)
@@ -284,8 +285,10 @@ def accept_message(
 
         Accept(["reason" => "thank you"]);  // ends: Accept
     """
-    words, numbers = reason_ or reason, _codes(reply_codes or codes)
-    run.finish(Accept(reply=run.speak(Accept, words, numbers, disconnect), reason=_text(words), reply_codes=numbers))
+    words, numbers = reason_ or reason, codes_of(reply_codes or codes)
+    run.finish(
+        Accept(reply=run.speak(Accept, words, numbers, disconnect), reason=reason_text(words), reply_codes=numbers)
+    )
 
 
 @builtin(Phase.CONNECT, Phase.HELO, Phase.AUTH, Phase.MAILFROM, Phase.RCPTTO, final=True, name="Accept")
@@ -335,9 +338,9 @@ def accept_step(
     if transportid is not None and run.phase == Phase.RCPTTO:
         run.recipient.transportid = known_transport(run, transportid)
         changes["transportid"] = run.recipient.transportid
-    codes = _codes(reply_codes)
+    codes = codes_of(reply_codes)
     reply = run.speak(Accept, reason, codes, disconnect)
-    run.finish(Accept(reply=reply, reason=_text(reason), reply_codes=codes, changes=changes))
+    run.finish(Accept(reply=reply, reason=reason_text(reason), reply_codes=codes, changes=changes))
 
 
 def client_address(text: str) -> str:

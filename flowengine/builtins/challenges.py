@@ -15,15 +15,16 @@ _MOST_CHALLENGE = 9000
 
 
 @builtin(Phase.AUTH, final=True, name="Reply")
-def reply_challenge(run: Run, text: str = "") -> NoReturn:
+def reply_challenge(run: Run, reply: str = "", *, disconnect: bool = False) -> NoReturn:
     """Ask the client for more, and end the script: it runs again with the answer.
 
-    text: the challenge before base64, at most 9000 octets. The next run finds the client's answer in `$saslresponse`
+    reply: the challenge before base64, at most 9000 octets. The next run finds the client's answer in `$saslresponse`
         (`$arguments["response"]`), and how many times it has asked in `$saslstate`.
+    disconnect: taken for old scripts.
 
         Reply("One-time code:");  // ends: Reply
     """
-    octets = to_bytes(shown(text))
+    octets = to_bytes(shown(reply))
     if len(octets) > _MOST_CHALLENGE:
         raise FlowError(f"a challenge has at most {_MOST_CHALLENGE} octets, not {len(octets)}")
     run.finish(Challenge(reply=Reply(334, "", octets.decode("latin-1"))))

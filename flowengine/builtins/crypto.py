@@ -44,6 +44,10 @@ class RSAKey:
     def __init__(self, key: rsa.RSAPrivateKey) -> None:
         self.key = key
 
+    def pem(self) -> str:
+        """The key as PEM (PKCS #8), for who signs by text; a secret."""
+        return _pem(self.key)
+
 
 class Ed25519Key:
     """A private Ed25519 key as a flow's value, from `ed25519_privatekey`."""
@@ -52,6 +56,24 @@ class Ed25519Key:
 
     def __init__(self, key: ed25519.Ed25519PrivateKey) -> None:
         self.key = key
+
+    def pem(self) -> str:
+        """The key as PEM (PKCS #8), for who signs by text; a secret."""
+        return _pem(self.key)
+
+
+class ECKey:
+    """A private key on an elliptic curve as a flow's value, from `ec_privatekey`."""
+
+    class_name: ClassVar[str] = "ECPrivateKey"
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
+        self.key = key
+
+
+def _pem(key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode("ascii")
 
 
 _read: dict[bytes, object] = {}
@@ -97,6 +119,27 @@ def is_rsa_privatekey(privatekey: Value) -> bool:
     is_rsa_privatekey("no key");  // false
     """
     return isinstance(privatekey, RSAKey)
+
+
+@builtin
+def ec_privatekey(privatekey: bytes) -> ECKey | None:
+    """A private key on an elliptic curve from PEM, for `cms_sign` and `pkcs7_sign`.
+
+    Returns none for what is no such key.
+
+        ec_privatekey("no key");  // none
+    """
+    key = _private(privatekey)
+    return ECKey(key) if isinstance(key, ec.EllipticCurvePrivateKey) else None
+
+
+@builtin
+def is_ec_privatekey(privatekey: Value) -> bool:
+    """Whether a value is a key that `ec_privatekey` gave.
+
+    is_ec_privatekey("no key");  // false
+    """
+    return isinstance(privatekey, ECKey)
 
 
 @builtin

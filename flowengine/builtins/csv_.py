@@ -54,7 +54,7 @@ def _one(delimiter: str) -> str:
     return delimiter
 
 
-@builtin
+@builtin(aliases=("csv_explode",))
 def csv_decode(
     run: Run, string: str, *, delimiter: str = ",", header: bool = True, schema: Schema | None = None
 ) -> Array | None:

@@ -6,17 +6,19 @@ sent on, so no client retries what was delivered.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
 from flowengine.builtins.authentication import resolver, signature_result, verified_field
+from flowengine.builtins.crypto import Ed25519Key, RSAKey
 from flowengine.builtins.files import File
 from flowengine.builtins.mime import Entity, Letter, MIMEPart
 from flowengine.builtins.signing import signature_header, unsigned, wanted_seal
+from flowengine.builtins.smtp_words import send_at_once
 from flowengine.language.functions import builtin, options_of
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
-from flowengine.language.values import Array, Value, to_text
+from flowengine.language.values import Array, Secret, Value, to_text
 from flowengine.mail import dkim
 from flowengine.mail.edits import ReplaceContent
 from flowengine.mail.errors import MailError
@@ -45,17 +47,19 @@ class Signable(Entity):
         run: Run,
         selector: str,
         domain: str,
-        key: str,
+        key: str | RSAKey | Ed25519Key,
         *,
         return_header: bool = False,
         **options: Any,
     ) -> Value:
-        """Sign with DKIM when the message leaves. Arguments and options are those of `DKIMSign`.
+        """Sign with DKIM when the message leaves. Arguments and options are those of `DKIMSign`;
+        key also one from `rsa_privatekey` or `ed25519_privatekey`.
 
         Returns the object, or none when it cannot be signed; with return_header the value of the signature's field.
         """
+        text = key if isinstance(key, str) else Secret(key.pem())
         try:
-            seal = await wanted_seal(run, self.to_be_signed(run), selector, domain, key, **options)
+            seal = await wanted_seal(run, self.to_be_signed(run), selector, domain, text, **options)
             if not return_header:
                 self.sealed_with(run, seal)
                 return self
@@ -177,9 +181,23 @@ class MailMessage(Signable, MIMEPart):
         return queued(run, message, seals, sender, recipient, transportid, metadata, hold, jobid, delay)
 
     @method
-    def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> NoReturn:
-        """Not there yet: send at once, in the middle of the script. Use `queue`."""
-        raise FlowError("send() needs an SMTP client for flows, which this version does not have; use queue()")
+    async def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> Array:
+        """Send the message as it now stands at once, in the middle of the script, whatever the flow decides later.
+
+        recipients: one or several. server: the name of a transport, or settings as for `smtp_lookup_rcpt`.
+
+        Returns result (state, code, enhanced, reason) or error (temporary, reason); connection and tls.
+        """
+        message = self.letter.now(run)
+        run.budget.grow(message.size)
+        try:
+            for seal in self.letter.seals(run):
+                if not isinstance(seal, dkim.Seal):
+                    raise FlowError("send: an ARC seal is only set on what is queued")
+                message = dkim.sealed(message, seal, run.now())
+        except MailError as error:
+            raise FlowError(f"signDKIM: {error}") from None
+        return await send_at_once(run, message.render(), sender, recipients, server)
 
 
 class EODMailMessage(MailMessage):
@@ -248,7 +266,7 @@ def get_mail_file(run: Run, *, changes: bool = False) -> File:
 
     changes: as it now stands instead.
 
-        GetMailFile()->readline();  // "From: Alice <alice@example.org>"
+        length(GetMailFile()->readline()) > 0;  // true
     """
     message = run.mail if changes else run.original
     run.budget.grow(message.size)

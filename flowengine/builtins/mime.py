@@ -6,7 +6,7 @@ What an object tells is the message as received; what it changes shows in `toStr
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import formatdate
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from flowengine.builtins.files import File
 from flowengine.builtins.headers import COLUMNS
@@ -294,13 +294,21 @@ class MIMEPart(Entity):
         return structure.content(part) if decode else structure.data[part.body : part.end]
 
     @method(name="setBody")
-    def set_body(self, run: Run, data: bytes) -> "MIMEPart":
+    def set_body(
+        self,
+        run: Run,
+        data: bytes,
+        *,
+        encoding: Literal["7bit", "8bit", "binary", "quoted-printable", "base64"] | None = None,
+    ) -> "MIMEPart":
         """Another body, in the plainest encoding that carries it: 7bit, quoted-printable or base64. The part.
 
+        encoding: quoted-printable or base64 where one of these is wanted; others stand for the plainest.
         Line ends of text become CRLF. An error for a multipart, whose body is its parts.
         """
         run.budget.grow(len(data))
-        self.letter.edit(run, SetPartBody(self._id, data))
+        wanted = encoding if encoding in ("quoted-printable", "base64") else None
+        self.letter.edit(run, SetPartBody(self._id, data, wanted))
         return self
 
     @method(name="getPreamble")

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from email.utils import formatdate
-from typing import ClassVar, NoReturn
+from typing import ClassVar
 
 from flowengine.builtins.headers import COLUMNS
 from flowengine.builtins.mail_messages import Signable, queued
 from flowengine.builtins.mime import Entity, Letter, MIMEPart, from_name
+from flowengine.builtins.smtp_words import send_at_once
 from flowengine.language.functions import Text
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
@@ -146,6 +147,8 @@ class MIME(Signable):
         run.budget.grow(self._size + 2 * len(self._body))
         headers = Headers(self._fields)
         added: list[Field] = []
+        if self._parts and not self._type:
+            self._type = "multipart/mixed"
         multipart = self._type.lower().startswith("multipart/")
         if multipart and not self._boundary:
             self._boundary = f"=_{run.world.random_octets(15).hex()}".encode()
@@ -215,9 +218,9 @@ class MIME(Signable):
         return queued(run, message, self._seals, sender, recipient, transportid, metadata, hold, jobid, delay)
 
     @method
-    def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> NoReturn:
-        """Not there yet: send at once, in the middle of the script. Use `queue`."""
-        raise FlowError("send() needs an SMTP client for flows, which this version does not have; use queue()")
+    async def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> Array:
+        """Send what was built at once, in the middle of the script. Arguments and result as for a message's `send`."""
+        return await send_at_once(run, self.entity(run), sender, recipients, server)
 
 
 def _line(text: str) -> str:

@@ -21,7 +21,7 @@ TIMEOUT = 30.0  # seconds, unless settimeout says otherwise
 MAX_RECEIVED = 1 << 20  # bytes of one recv
 _VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 _OLD = ("SSLv2", "SSLv3")
-Family = Literal["AF_INET", "AF_INET6"]
+Family = Literal["AF_INET", "AF_INET6", "AF_UNIX"]
 Kind = Literal["SOCK_STREAM", "SOCK_DGRAM"]
 Flag = Literal["MSG_PEEK", "MSG_WAITALL", "MSG_DONTWAIT"]
 
@@ -40,7 +40,7 @@ class Socket:
 
     @method
     def __init__(self, family: Family, type_: Kind) -> None:
-        """A socket that is not connected yet. family: AF_INET or AF_INET6. type: SOCK_STREAM or SOCK_DGRAM."""
+        """A socket that is not connected yet. family: AF_INET, AF_INET6 or AF_UNIX. type: SOCK_STREAM or SOCK_DGRAM."""
         self._of, self._type = family, type_
         self._source: tuple[str, int] | None = None
         self._error = 0
@@ -63,8 +63,14 @@ class Socket:
         return self
 
     @method
-    async def connect(self, run: Run, address: str, port: int) -> "Socket | None":
-        """Connect to an address of this family and a port. The socket, or none."""
+    async def connect(self, run: Run, address: str, port: int = 0) -> "Socket | None":
+        """Connect to an address of this family and a port. The socket, or none.
+
+        Sockets of this machine (AF_UNIX) lie outside what [network] can allow: they always give none, EACCES.
+        """
+        if self._of == "AF_UNIX":
+            self._error = errors.EACCES
+            return None
         if _family(address) != self._of or not 0 < port < 65536:
             self._error = errors.EINVAL
             return None

@@ -53,7 +53,7 @@ async def add_received_spf(run: Run, *, hostname: str | None = None) -> str:
 
     Returns the value of the field.
 
-        AddReceivedSPF();  // "pass (mx.example.net: …) receiver=mx.example.net; …"
+        AddReceivedSPF();  // "… receiver=mx.example.net; …"
     """
     name = run.settings.hostname if hostname is None else to_text(shown(hostname))
     transaction = run.transaction

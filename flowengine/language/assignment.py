@@ -263,6 +263,10 @@ class Assignment:
             for item in one.items:
                 if item.key is not None:
                     self.expression(item.key)
+                if item.default is not None:
+                    before = _copy(self.known)
+                    self.expression(item.default)
+                    self.known = before
                 self.place(item.value)
             return
         whole = one

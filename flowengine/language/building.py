@@ -65,6 +65,23 @@ class Builder(Transformer[Token, Any]):
     def block(self, c: Children) -> tree.Block:
         return tree.Block(self.place(c[0], c[-1]), self.start(c[1:-1]))
 
+    def last(self, c: Children) -> tree.Evaluate:
+        return tree.Evaluate(self.unfinished(c), c[0])
+
+    def last_echo(self, c: Children) -> tree.Echo:
+        return tree.Echo(self.unfinished(c), c[1])
+
+    def last_return(self, c: Children) -> tree.Return:
+        return tree.Return(self.unfinished(c), c[1] if len(c) > 1 else None)
+
+    def unfinished(self, c: Children) -> Span:
+        """The place of a statement that ends with its block, as published examples write it; noted."""
+        place = self.place(c[0], c[-1])
+        end = Span(place.file, place.end_line, place.end_column, place.end_line, place.end_column + 1)
+        hint = "every statement ends with `;`"
+        self.report(end, "`;` is missing before `}`", hint, "warning", "missing-semicolon")
+        return place
+
     def evaluate(self, c: Children) -> tree.Evaluate:
         return tree.Evaluate(self.place(c[0], c[-1]), c[0])
 

@@ -10,7 +10,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from flowengine.language.binding import share_deep
 from flowengine.language.conversion import got
@@ -52,10 +52,38 @@ class Bucket:
     flights: dict[Any, Flight] = field(default_factory=dict)
 
 
-class Caches:
-    """All the caches of a process, and its barriers. Nothing here waits, but for single flight."""
+class Beyond(Protocol):
+    """What barriers share with other processes."""
 
-    def __init__(self) -> None:
+    def lock(self, name: str) -> bool:
+        """Take a lock if no other process holds it; whether it was taken."""
+        ...
+
+    async def locked(self, name: str) -> None:
+        """Take a lock, after waiting for it."""
+        ...
+
+    def unlock(self, name: str) -> None:
+        """Give a lock back."""
+        ...
+
+    def value(self, name: str) -> Value:
+        """What a barrier's shared variable holds; UNSET for one that was never set."""
+        ...
+
+    def keep(self, name: str, value: Value) -> bool:
+        """Keep a shared variable; whether there was room for it."""
+        ...
+
+
+class Caches:
+    """All the caches of a process, and its barriers. Nothing here waits, but for single flight.
+
+    beyond: what barriers share with other processes, if anything.
+    """
+
+    def __init__(self, beyond: Beyond | None = None) -> None:
+        self.beyond = beyond
         self.buckets: OrderedDict[tuple[str, str], Bucket] = OrderedDict()
         self.messages: OrderedDict[str, dict[tuple[str, str], Bucket]] = OrderedDict()
         self.barriers: dict[str, Any] = {}

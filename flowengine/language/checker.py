@@ -15,6 +15,7 @@ from flowengine.language.functions import Vocabulary
 from flowengine.language.linking import ClassInfo, FunctionInfo, Linked, Linker, Module
 from flowengine.language.natives import NativeClass
 from flowengine.language.scopes import Local, Predefined, Scope, Target
+from flowengine.language.valuechecks import ValueChecks
 
 _FOREIGN = {
     "null": "write `none`", "NULL": "write `none`", "nil": "write `none`", "undefined": "write `none`",
@@ -25,7 +26,7 @@ _FOREIGN = {
 _REMOVED = {"ScanSPF", "ScanBWList", "Blacklist", "WrapMessage", "DeliverAsSpam"}
 
 
-class Checker(CallChecks, FlowChecks):
+class Checker(CallChecks, FlowChecks, ValueChecks):
     """Looks at one linked flow in one phase."""
 
     def __init__(self, linker: Linker, linked: Linked, vocabulary: Vocabulary, phase: str) -> None:
@@ -76,6 +77,8 @@ class Checker(CallChecks, FlowChecks):
             self.node(one, called)
         self.loops(body, 0, in_switch=False)
         self.unreachable(body)
+        self.values(nodes)
+        self.edits_after_signing(body)
         self.variables(scope, body)
 
     def node(self, one: tree.Node, called: dict[tree.Expression, tree.Call]) -> None:
@@ -88,8 +91,6 @@ class Checker(CallChecks, FlowChecks):
             self.reach(self.scope.module.infos[one])
         elif isinstance(one, tree.ClassDef):
             self.class_(one)
-        elif isinstance(one, tree.Binary):
-            self.habits(one)
         elif isinstance(one, (tree.Import, tree.Return)):
             self.statement(one)
         elif isinstance(one, tree.Concat) and one.quoted:

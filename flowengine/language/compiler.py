@@ -31,7 +31,8 @@ from flowengine.language.thrown import FILES, flow_error
 class Program:
     """A flow ready to run.
 
-    waits: whether a run may have to wait; then it belongs into a greenlet. problems: warnings and hints.
+    waits: whether a run may have to wait, or to let others go on; then it belongs into a greenlet.
+    problems: warnings and hints.
     classes: the native classes of its vocabulary by name, for a host that hands objects to the flow.
     """
 
@@ -137,7 +138,7 @@ class _Assembly:
         flow = unit.namespace["flow"]
         for name in ("run", "g"):
             unit.namespace.pop(name)
-        return Program(source, flow, self.checked, self.reach.waits)
+        return Program(source, flow, self.checked, self.reach.waits or bool(unit.recursive))
 
     def emitter(self, scope: Scope, owner: "Statements | None" = None) -> Statements:
         """A writer for one function."""

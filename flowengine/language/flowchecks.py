@@ -6,7 +6,6 @@ from flowengine.language.functions import Builtin
 from flowengine.language.scopes import Scope
 
 MOST_LOOPS = 15  # Python compiles at most 20 blocks inside one another
-_POSITIONS = {"strpos", "strrpos", "str_find", "str_rfind"}
 
 
 class FlowChecks(Findings):
@@ -100,16 +99,6 @@ class FlowChecks(Findings):
             return False
         arguments = one.value.arguments
         return not any(item.spread or not isinstance(item.value, (tree.Literal, tree.Concat)) for item in arguments)
-
-    def habits(self, one: tree.Binary) -> None:
-        """What people bring from other languages."""
-        if one.operator in ("===", "!==", "==", "!="):
-            for left, right in ((one.left, one.right), (one.right, one.left)):
-                if not isinstance(left, tree.Call) or not isinstance(right, tree.Literal) or right.value is not False:
-                    continue
-                if isinstance(left.function, tree.Name) and left.function.name in _POSITIONS:
-                    message = f"{left.function.name} returns -1, never false"
-                    self.problem(one.span, "strpos-false", message, "compare with -1", "hint")
 
     def interpolation(self, one: tree.Concat) -> None:
         """`"$a[0]"` is $a and the text `[0]`."""

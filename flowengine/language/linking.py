@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from flowengine.language import tree
 from flowengine.language.dataimports import load_data
-from flowengine.language.loader import Loader, Source, Unresolved
+from flowengine.language.loader import PROVIDED, Loader, Source, Unresolved
 from flowengine.language.problems import FlowProblems, Problem, Severity, Span
 from flowengine.language.values import Value
 
@@ -64,6 +64,7 @@ class Module:
     imported: dict[str, Thing] = field(default_factory=dict)
     namespaces: dict[str, "Module"] = field(default_factory=dict)
     variables: dict[str, ImportedVariable] = field(default_factory=dict)
+    builtins: dict[str, str] = field(default_factory=dict)
     inclusions: dict[tree.Include, tuple[tree.Statement, ...]] = field(default_factory=dict)
     requires: dict[tree.Import, "Module"] = field(default_factory=dict)
     data: dict[tree.Import, Value] = field(default_factory=dict)
@@ -274,6 +275,8 @@ class Linker:
         try:
             found = self.loader.module(one.module, importer)
         except Unresolved as error:
+            if self.provided(module, one):
+                return
             self.problem(one.module_span, "unresolved-import", error.message, error.hint)
             module.namespaces.setdefault(one.namespace or "", Module(importer, -1, []))
             return
@@ -290,6 +293,14 @@ class Linker:
             module.namespaces[one.namespace] = target
         for name in one.names:
             self.bring_name(module, target, name, one.module)
+
+    def provided(self, module: Module, one: tree.Import) -> bool:
+        """Whether an import names a module whose words are builtins here; its names then mean these."""
+        words = PROVIDED.get(one.module.removesuffix(".hsl"))
+        if words is None or one.namespace is not None or any(each.name not in words for each in one.names):
+            return False
+        module.builtins.update((each.alias, each.name) for each in one.names)
+        return True
 
     def bring_name(self, module: Module, target: Module, name: tree.Imported, called: str) -> None:
         """One name in the braces of an import."""

@@ -13,6 +13,11 @@ from flowengine.language.parser import LARGEST, Parsed, decode, parse
 LARGEST_DATA = 16_000_000  # bytes of a data import
 MOST_FILES = 1000
 KNOWN = {"api_call": "stdlib/api-call"}
+PROVIDED: Mapping[str, frozenset[str]] = {
+    "extras://rate": frozenset({"rate"}),
+    "extras://ldap": frozenset({"LDAP"}),
+}
+"""Modules of which everything is a builtin or a native class here."""
 
 
 class Unresolved(Exception):  # named by what it says
@@ -62,7 +67,7 @@ class Loader:
 
     def module(self, name: str, importer: Source) -> Source:
         """The source that an include or import of code names. Raises Unresolved."""
-        path = self.find(name, importer, ("", ".hsl"))
+        path = self.find(name, importer, ("", ".hsl", "/main.hsl"))
         if path not in self._sources:
             try:
                 self._sources[path] = Source.read(path, self.called(path, importer))

@@ -94,6 +94,8 @@ def check_arity(name: str, least: int, most: int | None, given: int) -> None:
 def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> Value:
     """`base->name`: a member, or a method as a function; none when there is none of that name."""
     if type(base) is Instance:
+        if not isinstance(name, str):
+            return None
         _check_private(base.cls, name, inside)
         if name in base.fields:
             return base.fields[name]
@@ -105,6 +107,8 @@ def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> V
             str(name), lambda *given: entry.call(run, g, base, *given), entry.least, entry.most, (id(base), name)
         )
     native = native_class(type(base))
+    if not isinstance(name, str):
+        raise FlowError(f"{native.name} has no member {got(name)}")
     if name in native.properties:
         return value_of(native.properties[name].__get__(base))
     if name in native.methods:
@@ -115,6 +119,8 @@ def get_member(run: Any, base: Value, name: Value, inside: HslClass | None) -> V
 
 def has_member(base: Value, name: Value, inside: HslClass | None) -> bool:
     """isset of a member: what may not be seen is not there."""
+    if not isinstance(name, str):
+        return False
     if type(base) is Instance:
         hidden = inside is not base.cls and _is_private(base.cls, name)
         return not hidden and (name in base.fields or name in base.cls.methods)
@@ -126,9 +132,9 @@ def set_member(run: Any, base: Value, name: Value, value: Value, inside: HslClas
     """`base->name = value`."""
     if type(base) is not Instance:
         native = native_class(type(base))
-        setter = native.properties[name].fset if name in native.properties else None
+        setter = native.properties[name].fset if isinstance(name, str) and name in native.properties else None
         if setter is None:
-            raise FlowError(f"{native.name}: {name} cannot be assigned")
+            raise FlowError(f"{native.name}: {name if isinstance(name, str) else got(name)} cannot be assigned")
         setter(base, value)
         return
     if not isinstance(name, str):
@@ -147,7 +153,11 @@ def set_member(run: Any, base: Value, name: Value, value: Value, inside: HslClas
 def remove_member(base: Value, name: Value, inside: HslClass | None) -> bool:
     """unset of a member; whether it was there."""
     if type(base) is not Instance:
-        raise FlowError(f"{native_class(type(base)).name}: {name} cannot be unset")
+        raise FlowError(
+            f"{native_class(type(base)).name}: {name if isinstance(name, str) else got(name)} cannot be unset"
+        )
+    if not isinstance(name, str):
+        return False
     _check_private(base.cls, name, inside)
     field = base.cls.fields.get(name)
     if field is not None and field.readonly and inside is not base.cls:

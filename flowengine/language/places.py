@@ -218,8 +218,17 @@ class Places(Emitter):
                 index = self.constant(position)
                 position += 1
             part = self.call("share", self.with_run("read", second, index, self.inside()))
+            if item.default is not None:
+                part = self.otherwise(part, item.default)
             steps.append(self.write_to(item.value, part))
         return self.item(self.group(*steps, second), -1)
+
+    def otherwise(self, value: ast.expr, default: tree.Expression) -> ast.expr:
+        """A value, or a default in place of none."""
+        first, second = self.once(value)
+        return self.choose(
+            self.compare(first, ast.IsNot(), self.constant(None)), second, self.call("share", self.expression(default))
+        )
 
     def assignment(self, one: tree.Assign) -> ast.expr:
         """An assignment whose value is used."""

@@ -191,14 +191,18 @@ class Chain:
         """An array literal on the left of `=`."""
         items: list[tree.Item] = []
         for index, item in enumerate(literal.items):
-            value = item.value
+            value: tree.Expression = item.value
+            default: tree.Expression | None = None
+            if isinstance(value, tree.Assign) and value.operator == "=" and not item.spread:
+                default = value.value
+                value = value.target
             if isinstance(value, tree.ArrayLiteral):
                 value = self.pattern(value)
-            elif not is_place(value) or isinstance(value, tree.Slice):
+            elif not isinstance(value, tree.Pattern) and (not is_place(value) or isinstance(value, tree.Slice)):
                 self.report(value.span, "an array is taken apart into variables only", "write `[$a, $b] = ...`")
             if item.spread and index + 1 < len(literal.items):
                 self.report(item.span, "`...` takes the rest, so it comes last", "")
-            items.append(tree.Item(item.span, value, item.key, item.spread))
+            items.append(tree.Item(item.span, value, item.key, item.spread, default))
         return tree.Pattern(literal.span, tuple(items))
 
     def span(self, token: Token) -> Span:

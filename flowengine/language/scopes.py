@@ -219,6 +219,7 @@ class Scopes:
         own = scope.module.export(name)
         if own is not None:
             return own
+        name = scope.module.builtins.get(name, name)
         return self.find_builtin(name, span) or self.natives.get(name)
 
     def find_builtin(self, name: str, span: Span) -> Builtin | FunctionInfo | None:

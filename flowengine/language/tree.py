@@ -57,11 +57,12 @@ class Concat(Expression):
 
 @node
 class Item(Node):
-    """One item of an array literal, a pattern or a call. spread: `...value`."""
+    """One item of an array literal, a pattern or a call. spread: `...value`. default: of a pattern, `$a = 3`."""
 
     value: Expression
     key: Expression | None = None
     spread: bool = False
+    default: Expression | None = None
 
 
 @node

@@ -142,14 +142,34 @@ class Accept(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass(Action):
-    """Say nothing, for the phases that nobody waits for."""
+    """Say nothing, for the phases that nobody waits for; let a command line through, in proxy flows.
+
+    command: the line in its place, None for the client's own. next: the flow wants the next line too.
+    """
 
     gravity: ClassVar[int] = 1
+    command: str | None = None
+    next: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Action):
+    """Answer a command line in place of the server, in proxy flows. next: the flow wants the next line too."""
+
+    gravity: ClassVar[int] = 1
+    next: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word of the language for it."""
+        return "Reply"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge(Action):
-    """Ask the client for more, within AUTH: `Reply` in the language."""
+    """Ask the client that wants to authenticate for more: a 334 whose text is the challenge, a character an octet."""
+
+    gravity: ClassVar[int] = 4
 
     @property
     def name(self) -> str:

@@ -1,7 +1,12 @@
-"""What the flows of one process share with `memory_*`: a bounded store in which every entry has a version."""
+"""What the flows of one process share with `memory_*`: a bounded store in which every entry has a version.
 
+And the memory of the process itself, which bounds what the values of one run take together.
+"""
+
+import os
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 
 from flowengine.language.values import Array, Value, share
 
@@ -9,6 +14,7 @@ ENTRIES = 100_000
 ENTRY_SIZE = 1 << 20
 """Bytes of one value, about; functions and objects count as little."""
 TOTAL_SIZE = 64 << 20
+_STATM = Path("/proc/self/statm")
 
 
 class SharedMemory:
@@ -63,3 +69,11 @@ def size_of(value: Value, enough: int) -> int:
         else:
             size += 32
     return size
+
+
+def resident() -> int:
+    """The memory that the process holds, in bytes; 0 where the system does not say."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0

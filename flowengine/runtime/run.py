@@ -20,6 +20,7 @@ from flowengine.language.values import Value
 from flowengine.mail.edits import Edit
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Action, AnySeal, Defer, Deliver, Done, Kept, Quarantine
+from flowengine.runtime.memory import resident
 from flowengine.runtime.phases import PHASES, PhaseRow
 from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
@@ -132,7 +133,8 @@ class Run:
         """When it has to be over."""
         if transaction.deadline is not None and transaction.deadline < self.deadline:
             self.deadline = transaction.deadline
-        self.budget = Budget(limits.script_steps, limits.script_depth, limits.script_value_size, self._overdue)
+        sizes = (limits.script_steps, limits.script_depth, limits.script_value_size)
+        self.budget = Budget(*sizes, self._overdue, resident, self._breathe)
         self._place = Place()
         self._size = 0
 
@@ -155,10 +157,16 @@ class Run:
             return f"the {limits.transaction_time:g} s that its message has ([limits] transaction_time)"
         return f"{limits.script_time:g} s"
 
+    def _breathe(self) -> None:
+        """Let others go on, where this run can stop."""
+        if self._place.here:
+            self.wait(asyncio.sleep(0))
+
     # -- what compiled flows ask (language.host.Host) -------------------------------------------------------------
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         """The result of an awaitable; other runs go on meanwhile."""
+        self.budget.waited()
         return self._place.wait(awaitable)
 
     def now(self) -> float:

@@ -40,6 +40,11 @@ class Place:
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]  # the awaitable's own result
 
+    @property
+    def here(self) -> bool:
+        """Whether what runs now can wait."""
+        return self.worker is not None and getcurrent() is self.worker
+
     def _suspend(self, pending: object) -> object:
         worker = self.worker
         if worker is None or getcurrent() is not worker:

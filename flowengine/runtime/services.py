@@ -16,6 +16,7 @@ from flowengine.language.values import Value
 from flowengine.mail.dns import Resolver
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.memory import SharedMemory
+from flowengine.runtime.queue_view import NoQueue, QueueView
 
 if TYPE_CHECKING:
     from flowengine.runtime.world import Fact
@@ -275,6 +276,7 @@ class Settings:
     """What the runtime and the builtins may know of the configuration.
 
     transports, quarantines: those that there are; None where nothing is carried out and any name will do.
+    sends: whether a script may send mail itself; not in a play.
     """
 
     hostname: str = "localhost"
@@ -288,6 +290,7 @@ class Settings:
     shared_edits: bool = False
     mixed_verdicts: Literal["strict", "halon"] = "strict"
     script_root: Path | None = None
+    sends: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,3 +309,4 @@ class Services:
     settings: Settings = field(default_factory=Settings)
     memory: Memory = field(default_factory=SharedMemory)
     wires: Wires = field(default_factory=NoWires)
+    queue: QueueView = field(default_factory=NoQueue)

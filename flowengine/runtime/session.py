@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Value, from_text, share
+from flowengine.language.values import Array, Secret, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Action, Reply
+from flowengine.runtime.actions import Action, Pass, Reply
 from flowengine.runtime.authentication import Attempt
 from flowengine.runtime.authentication import decide as decide_login
 from flowengine.runtime.journal import record
@@ -30,6 +30,7 @@ from flowengine.runtime.visit import Client, Connection, Recipient, Transaction
 from flowengine.runtime.world import World
 
 Step = Reply | Coroutine[Any, Any, Reply]
+T = TypeVar("T")
 
 
 NOTHING: Mapping[str, str | None] = MappingProxyType({})
@@ -112,6 +113,25 @@ class Session:
         if self._visit is not None:
             self._visit.helo = host
         return self._ask(Phase.HELO, {"verb": verb, "host": from_text(host), "extensions": Array.of(extensions)})
+
+    def proxy(self, command: str) -> Action | Coroutine[Any, Any, Action]:
+        """A command line before it is carried out: what the proxy flow says of it, Pass or Answer; Defer (421) for one
+        that failed. At once, or with a coroutine; a Pass without a flow."""
+        row = PHASES[Phase.PROXY]
+        flow = self.policy.flows.get(Phase.PROXY)
+        if flow is None:
+            return Pass(reply=row.reply(Pass), implicit=True)
+        transaction = self.transaction or self._before_mail()
+        text = from_text(command)
+        arguments = {"command": Secret(text) if command[:4].upper() == "AUTH" else text}
+        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments=arguments)
+        answer = self._judged(flow, run)
+        return answer if flow.waits else _at_once(answer, Phase.PROXY)
+
+    async def _judged(self, flow: Program, run: Run) -> Action:
+        result = await carry_out(flow, run, self._runner)
+        self.results.append(result)
+        return result.verdict
 
     def encrypted(self, tls: Mapping[str, Value]) -> None:
         """The connection is under TLS now. What the client said before is forgotten (RFC 3207 §4.2).
@@ -324,11 +344,7 @@ class Session:
         answer = self._answer(flow, run, undo)
         if flow.waits:
             return answer
-        try:  # a flow that cannot wait has its answer at once
-            answer.send(None)
-        except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]  # what _answer returns
-        raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
+        return _at_once(answer, phase)  # a flow that cannot wait has its answer at once
 
     async def _answer(self, flow: Program, run: Run, undo: Callable[[], object] | None) -> Reply:
         result = await carry_out(flow, run, self._runner)
@@ -354,6 +370,15 @@ class Session:
         if self._visit is None:
             self._visit = self._begin(Path("", ""), {})
         return self._visit
+
+
+def _at_once(answer: Coroutine[Any, Any, T], phase: str) -> T:
+    """The result of a run that cannot wait."""
+    try:
+        answer.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]  # the coroutine's own result
+    raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
 
 
 def _with_id(reply: Reply, id_: str) -> Reply:

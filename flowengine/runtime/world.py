@@ -15,6 +15,7 @@ from flowengine.language.values import Array, Value
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType
 from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.files import read_below
+from flowengine.runtime.queue_view import QueueView
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services, TLSOptions, Wire, WireRequest
 
 T = TypeVar("T")
@@ -202,6 +203,10 @@ class World:
             raise
         self._keep(kind, question, found, started)
         return found
+
+    async def ask_queue(self, question: tuple[object, ...], ask: Callable[[QueueView], Awaitable[T]]) -> T:
+        """What the queue answers. Raises QueueUnavailable."""
+        return await self.heard("queue", question, lambda: ask(self._services.queue))
 
     def file(self, name: str) -> bytes | None:
         """What a file of the script root holds; None when there is none of this name, or it is too large."""

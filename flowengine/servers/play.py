@@ -3,17 +3,20 @@
 `flowengine run`, the case files of `flowengine test` and the demo go through here, so they see what a server would do.
 """
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from flowengine.language.compiler import Program
 from flowengine.mail.addresses import Path, extract, parse_path
 from flowengine.mail.errors import MailError
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Deliver, Reply
+from flowengine.runtime.actions import Action, Deliver, Reply
+from flowengine.runtime.attempt_run import after, before
+from flowengine.runtime.attempts import Attempt, AttemptResult, Decision, QueuedMessage, Upcoming
 from flowengine.runtime.outcome import Outcome
-from flowengine.runtime.phases import Phase
+from flowengine.runtime.phases import QUEUE, Phase
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.run import RunResult
 from flowengine.runtime.runner import Runner
@@ -25,7 +28,12 @@ from flowengine.runtime.visit import Client, Connection
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """The client of a play. client_ip "" means unknown: SPF is then `none`. mail_from None: Return-Path, else From."""
+    """The client of a play. client_ip "" means unknown: SPF is then `none`. mail_from None: Return-Path, else From.
+
+    command: for the proxy phase, the line that the client sent.
+    retry, result: for the queue's phases, the attempts before this one and what came of it: an SMTP reply, or text
+    without a code for trouble on the network.
+    """
 
     phase: str = Phase.DATA
     client_ip: str = ""
@@ -36,16 +44,23 @@ class Visit:
     password: str = ""
     transport: str | None = None
     listener: str = "run"
+    command: str = "NOOP"
+    retry: int = 0
+    result: str = "250 2.0.0 Ok"
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of a play. output: the message as the first delivery would send it, None without a delivery."""
+    """What came of a play. output: the message as the first delivery would send it, None without a delivery.
+
+    decision: what a flow of the queue's phases said of the attempt.
+    """
 
     reply: Reply
     runs: tuple[RunResult, ...] = field(default_factory=tuple)
     outcome: Outcome | None = None
     output: bytes | None = None
+    decision: Decision | None = None
 
 
 class _Nowhere:
@@ -96,6 +111,8 @@ def _found(message: Message, name: str) -> list[Path]:
 
 async def play(program: Program, message: Message, visit: Visit, services: Services) -> Played:
     """Play a message through a flow of the visit's phase. Raises MailError for an envelope that cannot be."""
+    if visit.phase in QUEUE:
+        return await play_attempt(program, message, visit, services)
     sender, recipients = envelope(message, visit)
     ours = tuple(recipient.domain.lower() for recipient in recipients)
     policy = Policy(visit.listener, {visit.phase: program}, transport=visit.transport, recipient_domains=ours)
@@ -108,6 +125,10 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
     reply = await _now(session.connect())
     if visit.phase == Phase.CONNECT or not reply.positive:
         return Played(reply, tuple(session.results))
+    if visit.phase == Phase.PROXY:
+        said = session.proxy(visit.command)
+        said = said if isinstance(said, Action) else await said
+        return Played(said.reply, tuple(session.results))
     reply = await _now(session.helo("EHLO", visit.helo))
     if visit.phase == Phase.HELO or not reply.positive:
         return Played(reply, tuple(session.results))
@@ -133,6 +154,45 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
         return Played(CANNOT_SIGN, tuple(runs), outcome)
     output = next((sealed.render() for kept, sealed in leaving if isinstance(kept, Deliver)), None)
     return Played(outcome.reply, outcome.runs, outcome, output)
+
+
+async def play_attempt(program: Program, message: Message, visit: Visit, services: Services) -> Played:
+    """Play an attempt to deliver a message through a pre- or post-delivery flow, for the first recipient.
+
+    Raises MailError for an envelope that cannot be.
+    """
+    sender, recipients = envelope(message, visit)
+    queued = QueuedMessage(
+        transaction="play",
+        queue=1,
+        received=services.clock.now(),
+        sender=sender,
+        recipient=recipients[0],
+        transport=visit.transport,
+        listener=visit.listener,
+        client_ip=visit.client_ip,
+        helo=visit.helo,
+        username=visit.user or "",
+        size=message.size,
+        content=message,
+    )
+    result = attempt_result(visit.result)
+    attempt = Attempt(queued, retry=visit.retry, retries=max(visit.retry, 30))
+    if visit.phase == Phase.PREDELIVERY:
+        decision = await before(program, attempt, services, Runner())
+    else:
+        upcoming: Upcoming = "" if result.code // 100 == 2 else "BOUNCE" if result.code // 100 == 5 else "QUEUE"
+        decision = await after(program, replace(attempt, result=result, action=upcoming), services, Runner())
+    return Played(decision.action.reply, () if decision.run is None else (decision.run,), decision=decision)
+
+
+def attempt_result(said: str) -> AttemptResult:
+    """What came of an attempt, from text such as "451 4.7.1 Try later" or "connection refused"."""
+    found = re.fullmatch(r"([245]\d\d)(?: ([245]\.\d{1,3}\.\d{1,3}))?(?: (.*))?", said)
+    if found is None:
+        return AttemptResult(error=said)
+    enhanced = tuple(map(int, found[2].split("."))) if found[2] else ()
+    return AttemptResult(int(found[1]), enhanced, (found[3] or "",), "EOD", temporary=found[1][0] != "5")
 
 
 async def _now(step: Step) -> Reply:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import PurePath
 
+from flowengine.language.conversion import value_of
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Function, Secret, Value, number_text, to_text
 from flowengine.mail.arc_seal import ArcSeal
-from flowengine.runtime.actions import Action, AnySeal, Deliver, Kept, Quarantine, Reply
+from flowengine.runtime.actions import Action, Answer, AnySeal, Deliver, Kept, Pass, Quarantine, Reply
+from flowengine.runtime.attempts import AttemptAction, Decision
 from flowengine.runtime.run import Call, RunResult
 from flowengine.servers.play import Played
 
@@ -44,7 +46,20 @@ def _plain(value: Value, depth: int, left: Iterator[int]) -> object:
 
 def play_document(played: Played, trace: bool) -> dict[str, object]:
     """What `run --json` prints."""
-    return {"reply": played.reply.document(), "runs": [run_document(run, trace) for run in played.runs]}
+    runs = [run_document(run, trace) for run in played.runs]
+    document: dict[str, object] = {"reply": played.reply.document(), "runs": runs}
+    if played.decision is None:
+        return document
+    decision = played.decision
+    return {
+        **document,
+        "decision": {**decision.action.document(), "metadata": decision.metadata, "dsn": report(decision)},
+    }
+
+
+def report(decision: Decision) -> dict[str, object]:
+    """What a flow wants of a bounce, as JSON has it; keys hidden."""
+    return {name: plain(value_of(value)) for name, value in decision.dsn.items()}
 
 
 def run_document(run: RunResult, trace: bool) -> dict[str, object]:
@@ -94,7 +109,14 @@ def play_text(played: Played, trace: bool = False) -> str:
         if trace:
             lines.extend(f"    {call_text(call)}" for call in run.trace)
         lines.extend(f"    {line}" for line in run_lines(run))
-    lines.append(f"reply  {reply_text(played.reply)}")
+    if played.decision is None:
+        lines.append(f"reply  {reply_text(played.reply)}")
+    else:
+        about = plain(value_of({"metadata": played.decision.metadata, "dsn": dict(played.decision.dsn)}))
+        said = {name: value for name, value in about.items() if value} if isinstance(about, dict) else {}
+        lines.append(
+            "  ".join(["decision", played.decision.action.name, *(f"{k}={brief(v)}" for k, v in said.items())])
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -121,7 +143,13 @@ def action_text(action: Action, recipient: str | None) -> str:
         words += [f"to {action.recipient}"] if action.recipient != recipient or not action.done else []
         words += [f"by {action.transportid}"] if action.transportid else []
         words += [f"{name}={value}" for name, value in action.metadata.items()]
-    if isinstance(action, Deliver):
+    if isinstance(action, AttemptAction):
+        said = {name: value for name, value in action.document().items() if name not in ("action", "implicit")}
+        words += [f"{name}={_one_line(str(value))}" for name, value in said.items() if value != ""]
+    elif isinstance(action, (Pass, Answer)):
+        words += [f"command={_one_line(action.command)}"] if isinstance(action, Pass) and action.command else []
+        words += [reply_text(action.reply)] if isinstance(action, Answer) else []
+    elif isinstance(action, Deliver):
         words += [f"after {action.delay:g} s"] if action.delay else []
         words += [signed_text(seal) for seal in action.seals]
     elif not action.reply.positive:

@@ -60,7 +60,8 @@ def _default(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value}"'
+        escaped = value.replace("\\", "\\\\").replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
+        return f'"{escaped}"'
     if isinstance(value, Sequence):
         return f"[{', '.join(_default(item) for item in value)}]"
     return f"{value:g}" if isinstance(value, (int, float)) else "…"

@@ -45,6 +45,7 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
         xforward=tuple(listener.xforward),
         proxy=tuple(listener.proxy),
         encryption=engine.tls.get(name),
+        proxied="proxy" in policy.flows,
         next_hop=partial(engine.outbox.ways.offered, _only_way(listener)),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(

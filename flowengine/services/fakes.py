@@ -7,12 +7,15 @@ the line to add.
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from flowengine.language.caching import Caches
 from flowengine.mail.dns import MX, Answer, DNSUnavailable, Record, RecordType
 from flowengine.mail.keys import PrivateKey
+from flowengine.runtime.memory import SharedMemory
+from flowengine.runtime.queue_view import Letter, PickupPolicy, Suspension
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, HTTPUnavailable, Level, Services, Settings
+from flowengine.services.barriers import WorkersBarriers
 from flowengine.services.dns_client import askable
 from flowengine.services.log import Unviewed
 from flowengine.services.metrics import COUNTERS
@@ -204,8 +207,55 @@ class FakeCounters:
         self.sums[key] = self.sums.get(key, 0) + amount
 
 
+class FakeQueue:
+    """A queue that remembers what it was asked. messages: how many, and how many octets, whatever the filter."""
+
+    def __init__(self, messages: tuple[int, int] = (0, 0)) -> None:
+        self.messages = messages
+        self.suspensions: list[Suspension] = []
+        self.policies: list[PickupPolicy] = []
+        self.letters: list[Letter] = []
+        self.connections: dict[tuple[str, str], set[str]] = {}
+
+    async def metric(self, metric: Literal["count", "bytes"], filters: Mapping[str, Sequence[str]]) -> float:
+        """How many."""
+        return self.messages[metric == "bytes"]
+
+    async def connect(self, attempt: str, namespace: str, entry: str, most: int) -> bool:
+        """Take a place."""
+        taken = self.connections.setdefault((namespace, entry), set())
+        if attempt not in taken and len(taken) >= most:
+            return False
+        taken.add(attempt)
+        return True
+
+    async def suspend(self, suspension: Suspension) -> str:
+        """Remember a suspension."""
+        self.suspensions.append(suspension)
+        return f"s{len(self.suspensions)}"
+
+    async def limit(self, policy: PickupPolicy) -> str:
+        """Remember a policy."""
+        self.policies.append(policy)
+        return f"p{len(self.policies)}"
+
+    async def unlimit(self, policy: str) -> bool:
+        """Forget one."""
+        return policy == "p1"
+
+    async def quota(self, name: str) -> tuple[int, int]:
+        """How much counts."""
+        return self.messages
+
+    async def submit(self, letter: Letter) -> str:
+        """Remember a letter."""
+        self.letters.append(letter)
+        return f"letter{len(self.letters)}"
+
+
 def fake_services(**parts: Any) -> Services:
     """Services for a test: what is not said is an empty fake."""
+    log, memory = parts.pop("log", None) or FakeLog(), parts.pop("memory", None) or SharedMemory()
     return Services(
         dns=parts.pop("dns", None) or FakeResolver(),
         http=parts.pop("http", None) or FakeHTTP(),
@@ -213,9 +263,10 @@ def fake_services(**parts: Any) -> Services:
         random=parts.pop("random", None) or FakeRandomness(),
         keys=parts.pop("keys", None) or FakeKeys(),
         rates=parts.pop("rates", None) or MemoryRates(),
-        log=parts.pop("log", None) or FakeLog(),
+        log=log,
         counters=parts.pop("counters", None) or FakeCounters(),
-        caches=parts.pop("caches", None) or Caches(),
+        caches=parts.pop("caches", None) or Caches(WorkersBarriers(None, memory, log)),
         settings=parts.pop("settings", None) or Settings(),
+        memory=memory,
         **parts,
     )

@@ -3,6 +3,8 @@
 from flowengine.language.caching import Caches
 from flowengine.runtime.memory import SharedMemory
 from flowengine.runtime.services import Counters, Log, Services
+from flowengine.services.barriers import NAME as BARRIERS
+from flowengine.services.barriers import WorkersBarriers
 from flowengine.services.clock import SystemClock, SystemRandomness
 from flowengine.services.config import Config, settings
 from flowengine.services.dns import resolver
@@ -27,6 +29,8 @@ def services_for(
     clock, counters = SystemClock(), counters or Tally()
     guard = NetworkGuard(config.network.allow, [config.api.url])
     most = config.limits.rate_entries
+    memory = WorkersMemory(shared) if shared is not None else SharedMemory()
+    locks = shared.path.with_name(BARRIERS) if shared is not None else None
     return Services(
         dns=resolver(config, clock, counters),
         http=GuardedHTTP(guard, config.limits.http_in_flight, counters),
@@ -36,8 +40,8 @@ def services_for(
         rates=SharedRates(shared, most) if shared is not None else MemoryRates(most),
         log=log or Silence(),
         counters=counters,
-        caches=Caches(),
+        caches=Caches(WorkersBarriers(locks, memory, log or Silence())),
         settings=settings(config),
-        memory=WorkersMemory(shared) if shared is not None else SharedMemory(),
+        memory=memory,
         wires=GuardedWires(guard),
     )

@@ -24,6 +24,7 @@ from flowengine.runtime.services import (
     Wires,
 )
 from flowengine.runtime.world import Fact, World
+from flowengine.services.fakes import FakeQueue
 
 T = TypeVar("T")
 NOW = 1767225600.25  # 2026-01-01 00:00:00.25 UTC
@@ -164,7 +165,7 @@ class Standing:
         self.zone, self.web, self.clock, self.lines = Zone(ZONE), Web(PAGES), Clock(), Lines()
         self.services = Services(
             self.zone, self.web, self.clock, Chance(), KeyRing(keys or {}), Windows(), self.lines, Counts(), Caches(),
-            self.settings, wires=wires or NoWires(),
+            self.settings, wires=wires or NoWires(), queue=FakeQueue((3, 0)),
         )  # fmt: skip
         self.world = World(self.services)
         self.budget = Budget(steps=limits.script_steps, depth=limits.script_depth, size=limits.script_value_size)

@@ -209,7 +209,7 @@ def test_what_a_certificate_says():
     members, run = native_class(X509), Standing()
     for encoding in PEM, DER:
         one = members.statics["String"].call(run, made.public_bytes(encoding).decode("latin-1"))
-        said = {name: member.call(run, one) for name, member in members.methods.items()}
+        said = {name: member.call(run, one) for name, member in members.methods.items() if name != "verify"}
         assert said["subject"] == {"CN": "mx.ex\xc3\xa4mple.net", "OU": {0: "a", 1: "b"}} == said["issuer"]
         assert said["subject_alt_name"] == {"DNS": {0: "mx.example.net", 1: "mail.example.net"}}
         assert (said["version"], said["serial_number"]) == (2, "5d8bca")

@@ -15,9 +15,9 @@ from flowengine.language.natives import native_class
 from flowengine.mail.keys import PrivateKey
 
 STANDARD = """
-addresses arrays certificates charsets collections_ crypto csv_ dns encodings files hashes http json_ network numbers
-packing passwords regular_expressions sockets state strings system times types
-yaml_
+addresses arrays certificates charsets cms collections_ crypto csv_ dns encodings files hashes http json_ network numbers
+ldap ldap_words metrics_words old_lookups packing passwords queue_words regular_expressions smtp_words sockets state strings system
+times types yaml_
 """
 MODULES = [import_module(f"flowengine.builtins.{name}") for name in STANDARD.split()]
 CLASSES = {

@@ -162,7 +162,7 @@ def test_without_a_connection(run, flow, output):
 @pytest.mark.parametrize(
     ("flow", "message"),
     [
-        ('Socket("AF_UNIX", "SOCK_STREAM");', "AF_INET"),
+        ('Socket("AF_APPLETALK", "SOCK_STREAM");', "AF_INET"),
         ('TLSSocket(Socket("AF_INET", "SOCK_STREAM"), ["tls_client_cert" => "pki:x"]);', "tls_client_cert"),
         ('TLSSocket(Socket("AF_INET", "SOCK_STREAM"), ["tls_protocols" => "TLSv9"]);', "TLSv9"),
         ('TLSSocket(Socket("AF_INET", "SOCK_STREAM"), ["tls_verify" => true]);', "tls_verify"),

@@ -146,6 +146,18 @@ def is_array(value: Value) -> bool:
 
 
 @builtin
+def maybe(text: str) -> str | None:
+    """The text, or none for an empty one."""
+    return text or None
+
+
+@builtin
+def listed(text: str) -> Sequence[str] | None:
+    """The text in an array, or none for an empty one."""
+    return [text] if text else None
+
+
+@builtin
 def api_call(run: Any, url: str, arguments: Sequence[str]) -> Value:
     """Keys from somewhere."""
     run.calls.append(("api_call", *arguments))
@@ -156,6 +168,13 @@ def api_call(run: Any, url: str, arguments: Sequence[str]) -> Value:
 def DKIMSign(run: Any, selector: str, domain: str, key: str) -> bool:
     """Sign."""
     run.calls.append(("DKIMSign", selector, domain, type(key).__name__))
+    return True
+
+
+@builtin("data")
+def AddHeader(run: Any, name: str, value: str) -> bool:
+    """Add a header."""
+    run.calls.append(("AddHeader", name, value))
     return True
 
 

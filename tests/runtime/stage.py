@@ -12,11 +12,16 @@ from typing import Any, TypeVar
 from flowengine.builtins.vocabulary import vocabulary
 from flowengine.language.compiler import Program, compile_flow
 from flowengine.language.loader import Loader, Source
+from flowengine.language.values import Array
 from flowengine.mail.addresses import parse_path
+from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.keys import KeyKind, PrivateKey
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.attempt_run import AttemptRun
+from flowengine.runtime.attempts import Attempt, AttemptResult, QueuedMessage
 from flowengine.runtime.outcome import Outcome
+from flowengine.runtime.phases import QUEUE, Phase
 from flowengine.runtime.policy import Policy
 from flowengine.runtime.run import Run, RunResult, carry_out
 from flowengine.runtime.runner import Runner
@@ -163,6 +168,28 @@ class Stage:
         connection = Connection(self.client, "inbound")
         run = Run(self.services, connection, "data", transaction, transaction.recipients[0], Message(MAIL))
         return await carry_out(flow, run, runner or Runner())
+
+
+def run_in(phase: str, services: Services, program: Program, message: bytes = MAIL) -> Run:
+    """A run of any phase without a session, as it is in the middle of a visit or an attempt."""
+    sender, recipient, mail = parse_path("<alice@example.org>"), parse_path("<bob@example.net>"), Message(message)
+    if phase in QUEUE:
+        queued = QueuedMessage("id", 1, 0.0, sender, recipient, "out", content=mail)
+        result = AttemptResult(451, (4, 7, 1), ("busy",), "RCPT") if phase == Phase.POSTDELIVERY else None
+        return AttemptRun(services, phase, Attempt(queued, action="QUEUE" if result else "", result=result))
+    whom = Recipient(recipient, transportid="out")
+    world = World(services)
+    transaction = Transaction("id", 0.0, world, sender, "192.0.2.7", "mx.example.org", recipients=[whom])
+    about = mail if phase in (Phase.DATA, Phase.EOD) else None
+    if about is not None:
+        transaction.evaluation = Evaluation(
+            about, world, hostname="mx.example.net", standard="rfc9989", now=world.now, sample=world.random_number
+        )
+    arguments: dict[str, Any] = {"mail": program.classes["EODMailMessage"]()} if phase == Phase.EOD else {}
+    if phase == Phase.HELO:
+        arguments = {"extensions": Array.of(["SIZE"])}
+    who = whom if phase in (Phase.RCPTTO, Phase.DATA) else None
+    return Run(services, Connection(Client("192.0.2.7"), "in"), phase, transaction, who, about, arguments)
 
 
 async def now(step: Reply | Coroutine[Any, Any, Reply]) -> Reply:

@@ -80,7 +80,7 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, limits: dict[str, Any], listener: str, transport: str) -> AsyncIterator[Served]:
+async def served_by(folder: Path, limits: dict[str, Any], listener: str, transport: str) -> AsyncIterator[Served]:
     file = folder / "flowengine.toml"
     names = {"folder": folder}
     file.write_text(CONFIG.format(listener=listener.format(**names), transport=transport.format(**names), **names))
@@ -271,7 +271,7 @@ def test_who_comes_to_a_limit_hears_it_and_is_counted(case: Case, tmp_path: Path
         stalled = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(60), "127.0.0.1", 0)
         transport = case.transport.replace("{stalled}", str(stalled.sockets[0].getsockname()[1]))
         limits = case.more if case.value is None else {case.limit: case.value, **case.more}
-        async with serving(tmp_path, limits, case.listener, transport) as served:
+        async with served_by(tmp_path, limits, case.listener, transport) as served:
             said = await case.play(served)
             assert said.startswith(case.says), said
             assert case.limit in served.counted()
@@ -291,7 +291,7 @@ def test_no_limit_of_clients_and_messages_is_left_out() -> None:
 
 def test_a_client_within_the_limits_is_counted_nowhere(tmp_path: Path) -> None:
     async def main() -> None:
-        async with serving(tmp_path, {}, TLS, SINK) as served:
+        async with served_by(tmp_path, {}, TLS, SINK) as served:
             assert (await served.deliver(b"Subject: x\r\n\r\n" + FULL_LINE * 100)).startswith("250 ")
             peer = await served.come()
             await served.reply(peer, b"STARTTLS\r\n")

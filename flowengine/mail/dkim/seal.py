@@ -95,6 +95,8 @@ class Seal:
         setting = object.__setattr__  # frozen for everybody else
         setting(self, "selector", domain_name(self.selector, "selector"))
         setting(self, "domain", domain_name(self.domain, "domain"))
+        if "." not in self.domain:  # RFC 6376 §3.5: no verifier takes it
+            raise MailError(f"the domain {self.domain[:80]!r} is a single label")
         setting(self, "algorithm", _algorithm(self.key, self.algorithm))
         for canonicalization in (self.header_canonicalization, self.body_canonicalization):
             if canonicalization not in ("simple", "relaxed"):

@@ -12,7 +12,7 @@ from typing import ClassVar
 from flowengine.mail.edits import DeleteField, InsertField, ReplaceField, make_field
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field, Headers
-from flowengine.mail.mime.encodings import choose, encode, text_lines
+from flowengine.mail.mime.encodings import TransferEncoding, choose, encode, text_lines
 from flowengine.mail.mime.parameters import Parametrized
 from flowengine.mail.mime.parameters import parse as parse_value
 from flowengine.mail.mime.structure import Part
@@ -98,11 +98,13 @@ class SetPartBody(PartEdit):
     """Another content for a part that is no multipart. It gets the plainest transfer encoding that it can have.
 
     content: the octets that the body stands for; line ends of text become those of mail.
+    encoding: this one, where it can carry the content; None for the plainest.
     """
 
     kind: ClassVar[str] = "part-body"
     part: str
     content: bytes = field(repr=False)
+    encoding: TransferEncoding | None = None
 
     def change(self, part: Part, before: Change) -> Change:
         """See PartEdit."""
@@ -112,6 +114,8 @@ class SetPartBody(PartEdit):
         text = declared.startswith("text/") or not declared
         content = text_lines(self.content) if text else self.content
         encoding = choose(content, text=text)
+        if self.encoding is not None and self.encoding != "7bit":
+            encoding = self.encoding
         fields = [one for one in before.fields if one.key != b"content-transfer-encoding"]
         if encoding != "7bit":
             fields = _with_version(fields, part)

@@ -11,12 +11,12 @@ from typing import Any, Literal, Protocol
 
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
 from flowengine.runtime.places import address_of
 from flowengine.servers.smtp.encryption import About, Encryption
 from flowengine.servers.smtp.intake import Bounds
 
-Waiting = Coroutine[Any, Any, Reply]
+Waiting = Coroutine[Any, Any, Reply | Action]
 Step = Reply | Waiting
 
 Report = Callable[[str, Mapping[str, object]], None]
@@ -28,6 +28,11 @@ class Session(Protocol):
 
     def connect(self) -> Step:
         """Somebody came. A 2xx lets the client in, with the text behind the greeting; anything else shows it out."""
+        ...
+
+    def proxy(self, command: str) -> Action | Waiting:
+        """A command line before it is carried out, where the options say so. Pass lets it through, or another line in
+        its place; of anything else the client hears the reply. `next`: the next line too, whatever it is."""
         ...
 
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
@@ -152,6 +157,7 @@ class Options:
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
     encryption: None where TLS is not spoken.
     next_hop: what the only next hop offered last, None as long as nobody knows or where there are several.
+    proxied: the session sees every command line before it is carried out.
     xclient, xforward: who may use these commands. proxy: whose connections begin with a PROXY header.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
@@ -162,6 +168,7 @@ class Options:
     allow_plaintext_auth: bool = False
     encryption: Encryption | None = None
     next_hop: Callable[[], Mapping[str, str] | None] = _nobody_knows
+    proxied: bool = False
     trace: bool = False
     xclient: Networks = ()
     xforward: Networks = ()

@@ -7,8 +7,9 @@ piece: a client that pipelines gets one write for a whole group (RFC 2920). Inpu
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
 from flowengine.servers.smtp.chunks import Chunks
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Limits, Report, Step, Waiting
@@ -37,7 +38,7 @@ class Framing(ABC):
         self._output: list[bytes] = []
         self._buffer = bytearray()
         self._content: Content | Chunks | None = None
-        self._then: Callable[[Reply], None] | None = None
+        self._then: Callable[[Any], Waiting | None] | None = None
         self._skipping = b""  # how a line begins that is too long to be kept
         self._errors = 0
         self._verb = "CONNECT"
@@ -82,11 +83,11 @@ class Framing(ABC):
             data = self._buffered()
         return self._advance(data)
 
-    def answer(self, reply: Reply) -> Waiting | None:
+    def answer(self, reply: Reply | Action) -> Waiting | None:
         """The step that was returned last has ended."""
         then, self._then = self._then, None
-        if then is not None and not self.closing:
-            then(reply)
+        if then is not None and not self.closing and (step := then(reply)) is not None:
+            return step
         return self._advance(self._buffered())
 
     def drain(self) -> None:
@@ -123,16 +124,17 @@ class Framing(ABC):
     def _idle(self) -> bool:
         """Whether no transaction and no dialog is open."""
 
-    def _ask(self, then: Callable[[Reply], None], call: Callable[..., Step], *arguments: object) -> Waiting | None:
-        """Take a step of the session: `then` gets its reply, now or when it is there."""
+    def _ask(
+        self, then: Callable[[Any], Waiting | None], call: Callable[..., Step | Action], *arguments: object
+    ) -> Waiting | None:
+        """Take a step of the session: `then` gets its reply, now or when it is there, and may lead to a further one."""
         try:
             step = call(*arguments)
         except Exception as error:  # noqa: BLE001  # whatever goes wrong in there, the client hears 451
             self.trouble(error)
             step = LOCAL_ERROR
-        if isinstance(step, Reply):
-            then(step)
-            return None
+        if isinstance(step, (Reply, Action)):
+            return then(step)
         self._then = then
         return step
 

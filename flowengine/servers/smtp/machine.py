@@ -6,11 +6,11 @@ The machine decides what belongs to the protocol; who may send what to whom is t
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Answer, Pass, Reply
 from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import ENCRYPT_FIRST, ENCRYPTED, NO_TLS, NOT_NOW, READY, About
-from flowengine.servers.smtp.framing import LINE_TOO_LONG
+from flowengine.servers.smtp.framing import LINE_TOO_LONG, LOST_COUNT
 from flowengine.servers.smtp.login import RESPONSE_TOO_LONG, Login
 from flowengine.servers.smtp.mailing import IN_TRANSACTION, NO_ARGUMENT
 from flowengine.servers.smtp.mirror import mirrored
@@ -33,7 +33,7 @@ class Machine(Login):
     ours, with `trace` every command.
     """
 
-    __slots__ = ("_encrypt", "_known")
+    __slots__ = ("_encrypt", "_known", "_wants_next")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Machine(Login):
         super().__init__(session, options, report)
         self._encrypt = encrypt
         self._known = _GUARDED if self._must_encrypt else self.commands
+        self._wants_next = False
         self.trust = None
 
     def start(self) -> Waiting | None:
@@ -67,6 +68,34 @@ class Machine(Login):
         return not self._mail and self._dialog is None
 
     def _command(self, line: bytes) -> Waiting | None:
+        if self._options.proxied and (self._dialog is None or self._wants_next):
+            return self._show(line)
+        return self._carry_out(line)
+
+    def _show(self, line: bytes) -> Waiting | None:
+        """The session sees the line first, and may answer in our place."""
+        self._wants_next = False
+        counted = line[:5].upper() == b"BDAT "
+
+        def shown(found: Action | Reply) -> Waiting | None:
+            if isinstance(found, Reply):  # trouble of ours
+                self._say(found)
+                return None
+            self._wants_next = isinstance(found, (Pass, Answer)) and found.next
+            if isinstance(found, Pass):
+                if found.command is None:
+                    return self._carry_out(line)
+                if not counted:
+                    return self._carry_out(found.command.encode("utf-8", "surrogateescape"))
+            if counted:  # octets follow that nobody would count
+                self.end(LOST_COUNT)
+            else:
+                self._say(found.reply)
+            return None
+
+        return self._ask(shown, self._session.proxy, line.decode("utf-8", "surrogateescape"))
+
+    def _carry_out(self, line: bytes) -> Waiting | None:
         if self._dialog is not None:
             return self._response(line)
         verb, _, argument = line.partition(b" ")

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
 from flowengine.runtime.places import text_of
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
@@ -323,11 +323,12 @@ class Shell(Pacing):
         if refusal is not None:
             machine.end(refusal)
 
-    def _answered(self, task: Task[Reply]) -> None:
+    def _answered(self, task: Task[Reply | Action]) -> None:
         self._task = None
         machine = self._machine
         if machine is None:
             return
+        reply: Reply | Action
         if task.cancelled():
             reply = SHUTTING_DOWN
         elif (error := task.exception()) is not None:

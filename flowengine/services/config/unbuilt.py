@@ -11,7 +11,7 @@ from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
 
 ID = "not-built"
-LATER_PHASES = ("proxy", "predelivery", "postdelivery")
+LATER_PHASES = ("predelivery", "postdelivery")
 
 
 def check_unbuilt(config: Config, problems: Problems) -> None:
