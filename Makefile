@@ -48,7 +48,7 @@ $(READY): requirements.lock pyproject.toml
 
 lock: ## write requirements.lock anew from pyproject.toml (needs pip-tools)
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --extra fast --extra ldap --extra dev --strip-extras --output-file requirements.lock pyproject.toml
+	  --extra fast --extra ldap --extra postgresql --extra dev --strip-extras --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -11,6 +11,7 @@ from queue_world import CONTENT, NOW, claim, new, opened, put, settle
 
 from flowengine.services.queue import schema
 from flowengine.services.queue.desk import Choice, Desk
+from flowengine.services.queue.desk_sqlite import SQLiteView
 from flowengine.services.queue.model import (
     About,
     Damaged,
@@ -203,7 +204,7 @@ def test_a_row_that_cannot_be_read_is_parked_and_the_rest_flows(tmp_path: Path) 
         database.execute("update message set transaction_id = x'00' where id = 2")
     assert [job.entries[0].recipient for job in claim(store)] == ["good@x"]
     assert store.stand().parked == 2 and claim(store) == []
-    with Desk(tmp_path) as desk:
+    with Desk(SQLiteView(tmp_path)) as desk:
         (bad, _) = desk.entries(Choice(state="parked"), 10)
         assert bad.reply.startswith("cannot be read")
 
@@ -338,7 +339,7 @@ def test_the_desk_finds_and_orders(tmp_path: Path) -> None:
     first = new("b@x.example", "c@Y.example", sender="Bulk@example.org")
     put(store, first)
     put(store, new("d@y.example", sender=""))
-    with Desk(tmp_path) as desk:
+    with Desk(SQLiteView(tmp_path)) as desk:
 
         def ids(**choice: object) -> list[str]:
             return sorted(one.recipient for one in desk.entries(Choice(**choice), 10))  # type: ignore[arg-type]
