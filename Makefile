@@ -29,8 +29,8 @@ check: venv ## format, lint, types, tests with coverage
 interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
 	$(BIN)/python -m tests.interop
 
-torture: venv ## kill workers at random for MINUTES=5, and account for every 250
-	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5)
+torture: venv ## kill workers at random for MINUTES=5, BACKEND=sqlite or postgresql, and account for every 250
+	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --backend $(or $(BACKEND),sqlite)
 
 bench: venv ## what a message costs, beside the OpenSSL limit
 	$(BIN)/python -m benchmarks

@@ -18,6 +18,7 @@ from flowengine.services.queue.model import About, NewEntry, NewMessage
 from flowengine.services.queue.parcel import Queued
 from flowengine.services.queue.queue import Queue
 from flowengine.services.queue.sqlite import SQLiteStore
+from flowengine.services.queue.store import Store
 
 CONTENT = b"From: a@example.org\r\nSubject: x\r\n\r\nhello\r\n"
 NOW = 1_800_000_000.0
@@ -52,20 +53,25 @@ def opened(directory: Path, **settings: Any) -> SQLiteStore:
     return store
 
 
-def put(store: SQLiteStore, message: NewMessage) -> list[Any]:
+def content(store: Store, message: int) -> bytes:
+    chunks, _ = store.content(message)
+    return b"".join(map(bytes, chunks))
+
+
+def put(store: Store, message: NewMessage) -> list[Any]:
     prepared = store.prepare(message)
     with store.transaction():
         return store.put(prepared)
 
 
 def claim(
-    store: SQLiteStore, now: float = NOW, free: int = 100, failing: int = 100, room: int = 20, **active: Any
+    store: Store, now: float = NOW, free: int = 100, failing: int = 100, room: int = 20, **active: Any
 ) -> list[Any]:
     with store.transaction():
         return store.claim(now, free, active.get("active", {}), lambda *_: room, failing)
 
 
-def settle(store: SQLiteStore, job: Any, fates: Sequence[Any], rest: Any = None, now: float = NOW) -> None:
+def settle(store: Store, job: Any, fates: Sequence[Any], rest: Any = None, now: float = NOW) -> None:
     with store.transaction():
         store.settle(job, fates, rest, now)
 

@@ -8,7 +8,6 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from itertools import count
 from pathlib import Path
 
 import psycopg
@@ -24,7 +23,6 @@ fsync = {fsync}
 full_page_writes = {fsync}
 logging_collector = off
 """
-_names = count(1)
 
 
 def _programs() -> Path | None:
@@ -81,16 +79,27 @@ class Cluster:
         """Stop. mode: as pg_ctl's; immediate is like a power cut, without those of the disk."""
         self._run("pg_ctl", "-D", str(self._data), "-m", mode, "-w", "-s", "stop")
 
-    def url(self, database: str = "postgres") -> str:
+    def url(self) -> str:
         """What to connect to."""
-        return f"postgresql://tests@/{database}?host={self.folder}"
+        return f"postgresql://tests@/postgres?host={self.folder}"
 
-    def create(self) -> str:
-        """A new database; its URL."""
-        name = f"queue{next(_names)}"
+    def empty(self) -> str:
+        """The URL of a database without a queue; what was there is gone, and who was there has no connection."""
+        self.cut()
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"create database {name}".encode())
-        return self.url(name)
+            connection.execute("drop schema if exists flowengine cascade")
+        return self.url()
+
+    def cut(self) -> None:
+        """End the connections of everybody."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()")
+
+    def waiting(self) -> int:
+        """Entries in the queue."""
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            row = connection.execute("select count(*) from flowengine.entry").fetchone()
+            return int(row[0]) if row is not None else -1
 
     def close(self) -> None:
         """End it; nothing is left."""

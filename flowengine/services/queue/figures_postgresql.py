@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from flowengine.services.queue.postgresql_link import Link, row
 
-_ABOUT = "coalesce(convert_from(about, 'UTF8')::json ->> '{}', '')"
+_KNOWN = (  # \u0000 is JSON that PostgreSQL has no text for; § stands for a question mark that is no value
+    r"regexp_replace(convert_from(about, 'UTF8'), '(§<!\\)((\\\\)*)\\u0000', '\1', 'g')::json"
+)
+_ABOUT = f"coalesce({_KNOWN} ->> '{{}}', '')"
 _DOMAIN = "lower(substring({} from '[^@]*$'))"
 _FROM = "from entry join message on message.id = entry.message join place on place.id = entry.place"
 
@@ -24,8 +27,8 @@ class PostgreSQLFigures:
         "transportid": "transport",
         "retry": "attempts::text",
     }
-    metadata = "coalesce(convert_from(about, 'UTF8')::json -> 'metadata' ->> ?::text, '')"
-    inside = "(coalesce(convert_from(about, 'UTF8')::json ->> 'quotas', '[]'))::jsonb @> to_jsonb(?::text)"
+    metadata = f"coalesce({_KNOWN} -> 'metadata' ->> ?::text, '')"
+    inside = f"(coalesce({_KNOWN} ->> 'quotas', '[]'))::jsonb @> to_jsonb(?::text)"
 
     def __init__(self, url: str) -> None:
         self._link = Link(url, durable=False)
@@ -37,6 +40,7 @@ class PostgreSQLFigures:
     def count(self, condition: str, values: Sequence[str]) -> tuple[int, int]:
         """See Counts."""
         query = f"select count(*), (coalesce(sum(size), 0))::bigint {_FROM} where {condition}".replace("?", "%s")
+        query = query.replace("§", "?")
         with self._link.told() as connection:
             found = row(connection, query, [value.replace("\0", "") for value in values])
         return (int(found[0]), int(found[1])) if found is not None else (0, 0)
