@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -116,12 +116,13 @@ class World:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            with sqlite3.connect(self.directory / "queue.db") as database:
+            found: tuple[Any, ...] = (self.queue.slots.active, self.log.lines[-5:])
+            with suppress(sqlite3.Error), sqlite3.connect(self.directory / "queue.db") as database:
                 entries = database.execute(
                     "select recipient, state, holder, due - ?, attempts, reply from entry", (NOW,)
                 )
                 places = database.execute("select transport, domain, wake - ?, failures from place", (NOW,))
-                found = (entries.fetchmany(5), places.fetchmany(5), self.queue.slots.active, self.log.lines[-5:])
+                found = (entries.fetchmany(5), places.fetchmany(5), *found)
             raise AssertionError(f"{found} at {self.clock.moment - NOW}") from None
 
     async def later(self, seconds: float) -> None:
@@ -135,7 +136,7 @@ class World:
 async def running(
     directory: Path,
     transports: dict[str, Transport],
-    store: SQLiteStore | None = None,
+    store: Store | None = None,
     *,
     clock: FakeClock | None = None,
     dns: FakeResolver | None = None,

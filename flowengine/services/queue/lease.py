@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 RENEW = 2.0
 """Seconds between renewals: much less than a lease, and how long a dead neighbour's messages wait."""
+SILENCE = 10.0
+"""Seconds for which a database may be silent once the lease has lapsed; a network that is cut says nothing."""
 LOOK = 0.25
 """Seconds between looks at the own clock."""
 
@@ -25,6 +27,7 @@ class Lease:
     def __init__(self, queue: "Queue", store: Store) -> None:
         self._queue, self._store = queue, store
         self._left: set[int] = set()
+        self._given_up = -SILENCE
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -40,6 +43,10 @@ class Lease:
         """End the attempts whose entries others may take."""
         queue, store = self._queue, self._store
         lapsed, holder = store.lapsed, store.holder
+        now = queue.services.clock.monotonic()
+        if lapsed and now - self._given_up > SILENCE:
+            self._given_up = now
+            store.give_up()
         under_way = queue.attempts
         self._left &= {id(task) for task, _ in under_way}
         for task, attempt in under_way:

@@ -138,6 +138,11 @@ class PostgreSQLStore:
         self._listener = Listener(self.url, call, lambda: self._link.backend)
         self._listener.start()
 
+    def give_up(self) -> None:
+        """See Store."""
+        for link in (self._link, self._aside, self._pieces.link):
+            link.cut()
+
     def beat(self, now: float) -> int:
         """See Store. Those of this machine, whose locks tell that they are dead, are freed without waiting."""
         with self._within() as connection:

@@ -4,6 +4,8 @@ The server hears of a dead client, and the client of a dead server, within secon
 a transaction loses it.
 """
 
+import os
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -77,9 +79,8 @@ class Link:
     def connect(self) -> Connection:
         """Connect now. Raises StoreTrouble."""
         self.drop()
-        connection: Connection | None = None
         try:
-            connection = psycopg.connect(
+            connection = self._connection = psycopg.connect(
                 self._url, autocommit=True, row_factory=tuple_row, application_name="flowengine", **_PATIENCE
             )
             connection.execute(_SETTINGS)
@@ -89,13 +90,19 @@ class Link:
             if abs(row[0] - time.time()) > OFF:
                 raise Broken(f"this machine's clock and the database's differ by {abs(row[0] - time.time()):.0f} s")
         except (psycopg.Error, StoreTrouble) as error:
-            if connection is not None:
-                connection.close()
+            self.drop()
             said = str(error).strip().replace("\n", " ")
             self._failed = (said, time.monotonic())
             raise Broken(said) from error
-        self._connection = connection
         return connection
+
+    def cut(self) -> None:
+        """Whoever waits for the server at this moment hears that the connection is gone. From any thread."""
+        connection = self._connection
+        with suppress(psycopg.Error, OSError):
+            if connection is not None and not connection.closed:
+                with socket.socket(fileno=os.dup(connection.fileno())) as line:
+                    line.shutdown(socket.SHUT_RDWR)
 
     def drop(self) -> None:
         """Close the connection, if there is one."""

@@ -20,25 +20,25 @@ class Pieces:
     """The writer. Raises StoreTrouble."""
 
     def __init__(self, url: str) -> None:
-        self._link = Link(url, durable=False)
+        self.link = Link(url, durable=False)
         self._lock = threading.Lock()
 
     def write(self, file: str, holder: int, chunks: Sequence[Buffer]) -> None:
         """A new file; durable with the next durable commit."""
-        with self._lock, self._link.told() as connection, connection.transaction(), connection.cursor() as cursor:
+        with self._lock, self.link.told() as connection, connection.transaction(), connection.cursor() as cursor:
             insert = "insert into piece (file, number, holder, octets) values (%s, %s, %s, %s)"
             for number, octets in enumerate(_cut(chunks)):
                 cursor.execute(insert, (file, number, holder, octets))
 
     def remove(self, file: str) -> None:
         """Take a file away that got no row. What cannot be removed now is found later."""
-        with suppress(StoreTrouble), self._lock, self._link.told() as connection:
+        with suppress(StoreTrouble), self._lock, self.link.told() as connection:
             connection.execute("delete from piece where file = %s", (file,))
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._link.drop()
+            self.link.drop()
 
 
 def _cut(chunks: Sequence[Buffer]) -> Iterator[bytes]:

@@ -93,6 +93,9 @@ class SQLiteStore:
     def watch(self, call: Callable[[], None]) -> None:
         """See Store. Nobody else needs to tell: the queue looks every second."""
 
+    def give_up(self) -> None:
+        """See Store. A file answers, or its time-out does."""
+
     def beat(self, now: float) -> int:
         """See Store. A lock needs no renewal."""
         return 0

@@ -35,6 +35,10 @@ class Store(Protocol):
         """Call, from any thread, whenever another machine made something due."""
         ...
 
+    def give_up(self) -> None:
+        """What the storage is waited for at this moment fails, from any thread: it has been silent for too long."""
+        ...
+
     def beat(self, now: float) -> int:
         """Renew the lease, at least every few seconds; how many entries of dead neighbours were freed by the way."""
         ...
