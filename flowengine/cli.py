@@ -380,8 +380,9 @@ def verify(message: str, **options: Any) -> None:
     """
     from flowengine.mail.errors import MailError
     from flowengine.mail.message import Message
+    from flowengine.servers.explaining import verify_text
     from flowengine.servers.play import Visit
-    from flowengine.servers.verifying import verify_message, verify_text
+    from flowengine.servers.verifying import verify_message
     from flowengine.services.config import ConfigError
     from flowengine.services.outside import services_for
 

@@ -1,24 +1,30 @@
 """`python -m tests.load [PROOF...]`: what many and rude clients cost a server of its own, in figures. Not for `make test`.
 
 stalled: a thousand clients that connect and say nothing, while others are served. parallel: two hundred senders at once.
-large: two hundred messages of 20 MB at once. slow: a client of an octet a second. Each prints what it measured and
-says whether it held.
+large: two hundred messages of 20 MB at once. slow: a client of an octet a second. killed: a worker is killed every
+second. reloaded: the configuration is read anew every second. Each prints what it measured and says whether it held.
 """
 
 import asyncio
 import os
+import random
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 ENVELOPE = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.net>\r\n"
 SMALL = b"Subject: load\r\n\r\n" + b"the quick brown fox jumps over the lazy dog\r\n" * 40
 MB = 1 << 20
+NUMBER = re.compile(rb"^X-Number: (\d+)", re.MULTILINE).search
 
 
 class NextHop(asyncio.Protocol):
@@ -26,6 +32,8 @@ class NextHop(asyncio.Protocol):
 
     taken = 0
     octets = 0
+    seen: ClassVar[Counter[bytes]] = Counter()
+    """How often a message came, by its number."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet."""
@@ -51,6 +59,8 @@ class NextHop(asyncio.Protocol):
                 return
             data, self._tail = b"\r\n".join([*lines, self._tail]), b""
         NextHop.octets += len(data)
+        if len(data) < 10_000 and (number := NUMBER(data)):
+            NextHop.seen[number[1]] += 1
         seen = self._tail + data[-5:]
         if seen.endswith(b"\r\n.\r\n"):
             self._content, self._tail = False, b""
@@ -83,19 +93,56 @@ class Served:
         )
         command = [sys.executable, "-m", "flowengine", "serve", "-c", str(config)]
         self._log = (directory / "log").open("wb")
+        self._folder = directory
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)  # noqa: S603
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline().strip().rpartition(":")[2])
 
-    def memory(self, name: str = "RssAnon") -> float:
-        """MB of the process: RssAnon is its own, RssFile what the kernel may take back, VmHWM the peak of both."""
-        found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
-        return int(found[1]) / 1024 if found else 0.0
-
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of CPU of the workers so far."""
+        found = 0
+        for pid in self.workers:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            found += int(fields[11]) + int(fields[12])
+        return found / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def workers(self) -> list[int]:
+        """The processes that serve, oldest first."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return [pid for pid in map(int, children) if not self._watches(pid)]
+
+    def _watches(self, pid: int) -> bool:
+        """Whether that is the process that only looks on: it is the one that does not listen for mail."""
+        listening = {
+            fields[9]
+            for table in ("tcp", "tcp6")
+            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+            if (fields := line.split())[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == self.port
+        }
+        with suppress(OSError):
+            for one in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(OSError):
+                    if str(one.readlink()).strip("socket:[]") in listening:
+                        return False
+        return True
+
+    def memory(self) -> float:
+        """MB that the parent and the workers have for themselves (RssAnon)."""
+        found = 0.0
+        for pid in (self._process.pid, *self.workers):
+            with suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                found += int((re.search(r"RssAnon:\s+(\d+) kB", status) or [0, "0"])[1]) / 1024
+        return found
+
+    def open_files(self) -> int:
+        """Descriptors of the process that forks the others."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
+    def reload(self) -> None:
+        """Read the configuration anew."""
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it."""
@@ -230,11 +277,86 @@ async def slow(served: Served) -> str:
     )
 
 
+class Senders:
+    """Clients that send numbered messages one after the other, again until each is taken, as a mail server does."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.taken: set[bytes] = set()
+        self.again = 0
+        """How often a message had to be sent again."""
+        self.longest = 0.0
+        """Seconds that a message took, waiting to be sent again included."""
+        self.over = False
+
+    async def send(self, first: int, step: int) -> None:
+        """Send until it is over."""
+        number, peer = first, None
+        while not self.over:
+            name, began = str(number).encode(), time.perf_counter()
+            while name not in self.taken:
+                try:
+                    peer = peer or await Peer.come(self._port)
+                    await peer.deliver(b"X-Number: %s\r\n%s" % (name, SMALL))
+                    self.taken.add(name)
+                except (OSError, EOFError, RuntimeError):
+                    if peer is not None:
+                        peer.writer.transport.abort()
+                    peer = None
+                    self.again += 1
+                    await asyncio.sleep(0.05)
+            self.longest = max(self.longest, time.perf_counter() - began)
+            number += step
+
+
+async def disturbed(served: Served, disturb: Callable[[], None], seconds: int) -> str:
+    """Twenty clients send while something is done to the server every second."""
+    NextHop.seen.clear()
+    senders = Senders(served.port)
+    tasks = [asyncio.create_task(senders.send(number, 20)) for number in range(20)]
+    await asyncio.sleep(2)
+    before, files = served.memory(), served.open_files()
+    for _ in range(seconds):
+        disturb()
+        await asyncio.sleep(1)
+    senders.over = True
+    await asyncio.gather(*tasks)
+    await asyncio.sleep(3)
+    lost = senders.taken - NextHop.seen.keys()
+    twice = sum(NextHop.seen[one] > 1 for one in senders.taken)
+    grown, left = served.memory() - before, served.open_files() - files
+    assert not lost, f"{len(lost)} messages that were taken did not arrive"
+    assert grown < 30 and left < 10, f"{grown:.0f} MB more, {left} open files more"
+    return (
+        f"{len(senders.taken)} messages in {seconds + 2} s, {len(lost)} lost, {twice} came twice; {senders.again} tries "
+        f"were repeated, the slowest message took {senders.longest:.2f} s; memory {grown:+.1f} MB, open files {left:+d}"
+    )
+
+
+async def killed(served: Served) -> str:
+    """A worker is killed every second."""
+
+    def kill() -> None:
+        workers = served.workers
+        if len(workers) > 1:
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(workers), signal.SIGKILL)  # noqa: S311  # no secret
+
+    return await disturbed(served, kill, 30)
+
+
+async def reloaded(served: Served) -> str:
+    """The configuration is read anew every second."""
+    return await disturbed(served, served.reload, 30)
+
+
 PROOFS: dict[str, tuple[Callable[[Served], Awaitable[str]], str]] = {
     "stalled": (stalled, ""),
     "parallel": (parallel, ""),
     "large": (large, f"in_flight_bytes = {64 * MB}\nspool_above = {1 * MB}\ndata_time = 600.0"),
     "slow": (slow, "command_time = 5.0\nmessage_time = 8.0"),
+    "killed": (killed, ""),
+    "reloaded": (reloaded, ""),
 }
 
 

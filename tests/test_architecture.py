@@ -1,10 +1,13 @@
 """The house stands as docs/ARCHITECTURE.md says: no import upwards, none in a circle."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from flowengine.services.metrics import COUNTERS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "flowengine"
@@ -81,3 +84,8 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
     for name in sorted(graph):
         visit(name, ())
+
+
+def test_every_counter_is_counted_somewhere() -> None:
+    text = "".join(path.read_text() for path in modules().values() if path.name != "metrics.py")
+    assert [name for name in COUNTERS if f'increment("{name}"' not in re.sub(r"\(\s+", "(", text)] == []

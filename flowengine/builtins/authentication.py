@@ -3,21 +3,16 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Literal, get_args
+from typing import Literal
 
 from flowengine.builtins.actions import client_address
 from flowengine.language.functions import builtin
-from flowengine.language.problems import FlowError
-from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
 from flowengine.mail import dkim, dmarc, names, spf
 from flowengine.mail.addresses import FromRefused
-from flowengine.mail.authentication_results import write
 from flowengine.mail.dns import Answer, DNSUnavailable, RecordType, Resolver
-from flowengine.mail.edits import DeleteField, InsertField
-from flowengine.mail.errors import MailError
-from flowengine.mail.evaluation import Evaluation, Method
-from flowengine.mail.results_reader import forged
+from flowengine.mail.evaluation import IN_A_THREAD, Evaluation
+from flowengine.mail.message import Message
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
 
@@ -83,33 +78,6 @@ def from_domain(run: Run) -> str | None:
     return None if isinstance(author, FromRefused) else from_text(author)
 
 
-@builtin(Phase.DATA, name="AddAuthenticationResults")
-async def add_authentication_results(
-    run: Run, *, hostname: str | None = None, methods: Sequence[Literal["spf", "dkim", "dmarc", "arc"]] | None = None
-) -> str:
-    """Put an Authentication-Results field (RFC 8601) with SPF, DKIM, DMARC and ARC on top of the message, and take out
-    every field that claims to be ours.
-
-    hostname: the authserv-id; default: `hostname` of the configuration.
-    methods: only these; [] asks nothing, and says that nothing was checked.
-
-    Returns the value of the field.
-
-        AddAuthenticationResults();  // "mx.example.net; …"
-    """
-    name = run.settings.hostname if hostname is None else to_text(shown(hostname))
-    transaction = run.transaction
-    envelope = (transaction.ip, transaction.helo, transaction.sender.address)
-    results = await evaluation(run).results(*envelope, get_args(Method) if methods is None else methods)
-    places = [place for place, field in enumerate(run.mail.fields) if forged(field, name)]
-    try:
-        value = write(name, results)
-        run.edit(*(DeleteField(place) for place in reversed(places)), InsertField(0, "Authentication-Results", value))
-    except MailError as error:
-        raise FlowError(f"Authentication-Results: {error}") from None
-    return from_text(value)
-
-
 Words = Literal["skip", "pass", "fail", "temperror", "permerror"]
 _RANK: dict[str, int] = {"pass": 4, "temperror": 3, "fail": 2, "permerror": 1, "skip": 0}
 _WORDS: dict[str, Words] = {"pass": "pass", "fail": "fail", "policy": "fail", "temperror": "temperror"}
@@ -141,8 +109,7 @@ async def dkim_sdid(
             if usual:
                 results = await evaluation(run).dkim()
             else:
-                asked = resolver(run, dns_function)
-                results = await dkim.verify(run.original, asked, now=run.now(), limit=max(0, signature_limit))
+                results = await _verified(run, resolver(run, dns_function), max(0, signature_limit))
     except TimeoutError:
         return Array({from_text(domain): "temperror" for _, domain in evaluation(run).signers()})
     found = Array()
@@ -154,6 +121,14 @@ async def dkim_sdid(
         if domain not in found or _RANK[word] > _RANK[found[domain]]:
             found[domain] = word
     return found
+
+
+async def _verified(run: Run, asked: Resolver, limit: int) -> tuple[dkim.SignatureResult, ...]:
+    message, now = run.original, run.now()
+    prepared = None
+    if message.body.size >= IN_A_THREAD:
+        prepared = await asyncio.to_thread(dkim.prepare, message, now=now, limit=limit)
+    return await dkim.verify(message, asked, now=now, limit=limit, prepared=prepared)
 
 
 @builtin(*MESSAGE, name="DKIMVerify")
@@ -170,11 +145,19 @@ async def dkim_verify_field(
     """
     try:
         async with asyncio.timeout(max(0.0, timeout)):
-            raw = to_bytes(headerfield).rstrip(b"\r\n")
-            one = await dkim.verify_field(run.original, raw, resolver(run, dns_function), now=run.now())
+            one = await verified_field(run, run.original, headerfield, resolver(run, dns_function))
     except TimeoutError:
         return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
     return signature_result(one)
+
+
+async def verified_field(run: Run, message: Message, headerfield: str, asked: Resolver) -> dkim.SignatureResult:
+    """The result of a signature in a flow's raw field; a large body is hashed in a thread."""
+    raw, now = to_bytes(headerfield).rstrip(b"\r\n"), run.now()
+    prepared = None
+    if message.body.size >= IN_A_THREAD:
+        prepared = await asyncio.to_thread(dkim.prepare_field, message, raw, now=now)
+    return await dkim.verify_field(message, raw, asked, now=now, prepared=prepared)
 
 
 def signature_result(one: dkim.SignatureResult) -> Array:
@@ -193,10 +176,11 @@ async def dkim_results(run: Run) -> Array:
     """All that is known of the message's DKIM signatures, a list from top to bottom.
 
     Each is [domain, selector, identity, algorithm, bits, result (RFC 8601), reason, testing, secure, headers,
-    unsigned_octets].
+    unsigned_octets, timestamp, expiration, age]; the last three in seconds, none where the signature has no t= or x=.
 
         DKIMResults()[0]["result"];  // "pass"
     """
+    now = run.now()
     return Array.of(
         Array(
             {
@@ -211,6 +195,9 @@ async def dkim_results(run: Run) -> Array:
                 "secure": one.secure,
                 "headers": Array.of(from_text(name) for name in one.signed_headers),
                 "unsigned_octets": one.unsigned_octets,
+                "timestamp": one.timestamp,
+                "expiration": one.expiration,
+                "age": None if one.timestamp is None else int(now) - one.timestamp,
             }
         )
         for one in await evaluation(run).dkim()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 
 from flowengine.builtins.cms_reader import trust
 from flowengine.builtins.run import Run
@@ -27,7 +27,14 @@ _SHORT = {
     x509.NameOID.ORGANIZATIONAL_UNIT_NAME: "OU",
     x509.NameOID.EMAIL_ADDRESS: "emailAddress",
 }
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType, x509.DuplicateExtension)
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.UnsupportedGeneralNameType,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+)
 
 
 class X509:
@@ -63,6 +70,10 @@ class X509:
             return X509(x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data))
         except _UNREADABLE:
             return None
+
+    def digest(self, algorithm: hashes.HashAlgorithm) -> str:
+        """The digest of the whole certificate in hex, by which people list certificates."""
+        return self.certificate.fingerprint(algorithm).hex()
 
     @method
     def subject(self) -> Array:

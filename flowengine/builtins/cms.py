@@ -27,7 +27,7 @@ _DIGESTS: dict[str, pkcs7.PKCS7HashTypes] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _KEY = re.compile(rb"-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[^-]*+-----END [A-Z ]{0,20}PRIVATE KEY-----")
 SignKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 

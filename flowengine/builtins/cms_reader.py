@@ -144,7 +144,7 @@ def _verify(data: bytes, detached: bytes | None, trusted: Sequence[x509.Certific
     if content is None:
         return None
     included = [
-        x509.load_der_x509_certificate(one.raw)
+        _certificate(one.raw)
         for part in signed.parts[3:-1]
         if part.tag == 0xA0
         for one in part.parts[:CERTIFICATES]
@@ -160,6 +160,13 @@ def _verify(data: bytes, detached: bytes | None, trusted: Sequence[x509.Certific
             return None
         signers.append(signer)
     return Verified(content, tuple(signers))
+
+
+def _certificate(data: bytes) -> x509.Certificate:
+    try:
+        return x509.load_der_x509_certificate(data)
+    except x509.InvalidVersion as error:  # not one of the library's ValueErrors
+        raise Unreadable(str(error)) from None
 
 
 def _signer(info: Node, known: Sequence[x509.Certificate]) -> x509.Certificate | None:

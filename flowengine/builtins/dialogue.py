@@ -1,6 +1,5 @@
-"""Words of the visit itself: command lines before they are carried out, challenges of AUTH, the connections of old."""
+"""Words of the visit itself: command lines before they are carried out; the connections of old."""
 
-import base64
 from collections.abc import Sequence
 from typing import Literal, NoReturn
 
@@ -8,14 +7,12 @@ from flowengine.builtins.actions import Codes, codes_of, reason_text, refusal
 from flowengine.language.functions import builtin
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import shown
-from flowengine.language.values import Array, Value, from_text, to_bytes, to_text
-from flowengine.runtime.actions import Accept, Answer, Challenge, Pass, Reject
-from flowengine.runtime.actions import Reply as Said
+from flowengine.language.values import Array, Value, from_text, to_text
+from flowengine.runtime.actions import Accept, Answer, Pass, Reject
 from flowengine.runtime.phases import Phase
 from flowengine.runtime.run import Run
 
 LONGEST_COMMAND = 2000  # octets of a command line that a flow writes
-LONGEST_CHALLENGE = 8000
 
 
 @builtin(Phase.PROXY, final=True, name="Pass")
@@ -56,20 +53,6 @@ def answer(
     run.finish(Answer(reply=reply, reason=reason_text(reason), reply_codes=codes, next=next_))
 
 
-@builtin(Phase.AUTH, final=True, name="Reply")
-def challenge(run: Run, reply: str = "", *, disconnect: bool = False) -> NoReturn:
-    """Ask the client for more (334, RFC 4954 §4), and end the script. Its answer is `$saslresponse` of the next run.
-
-    reply: the challenge, which is sent as base64. disconnect: taken for old scripts.
-
-        Reply("Username:");  // ends: Reply
-    """
-    octets = to_bytes(str(reply))
-    if len(octets) > LONGEST_CHALLENGE:
-        raise FlowError(f"Reply: a challenge has at most {LONGEST_CHALLENGE} octets")
-    run.finish(Challenge(reply=Said(334, "", base64.b64encode(octets).decode("ascii"))))
-
-
 @builtin(Phase.CONNECT, final=True, name="Allow", deprecated="Accept")
 def allow(run: Run, reason: str | Sequence[str] = "", ttl: Value = None) -> NoReturn:
     """Let the client in, and end the script (the IP flows of 2.x and 3.x).
@@ -100,21 +83,6 @@ def get_extensions(run: Run) -> Array:
     """
     offered = run.arguments.get("extensions")
     return Array(offered) if isinstance(offered, Array) else Array()
-
-
-@builtin(Phase.HELO, Phase.AUTH, Phase.MAILFROM, Phase.RCPTTO, Phase.DATA, name="GetTLS")
-def get_tls(run: Run, *, fingerprint: Literal["md5", "sha1", "sha256", "sha512"] | None = None) -> Array:
-    """How the connection is encrypted: started, and then protocol, cipher (also as ciphers) and keysize.
-
-    fingerprint: of a client's certificate, which this server does not ask for: taken for old scripts.
-
-        GetTLS()["started"];  // false
-    """
-    tls = run.connection.tls
-    about = Array({"started": tls is not None, **(tls or {})})
-    if "cipher" in about:
-        about["ciphers"] = about["cipher"]
-    return about
 
 
 @builtin(Phase.EOD, name="History")

@@ -5,20 +5,20 @@ sent on, so no client retries what was delivered.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
-from flowengine.builtins.authentication import resolver, signature_result
+from flowengine.builtins.authentication import resolver, signature_result, verified_field
 from flowengine.builtins.crypto import Ed25519Key, RSAKey
 from flowengine.builtins.files import File
 from flowengine.builtins.mime import Entity, Letter, MIMEPart
-from flowengine.builtins.signing import Algorithm, Canonicalization, signature_header, unsigned, wanted_seal
+from flowengine.builtins.signing import signature_header, unsigned, wanted_seal
 from flowengine.builtins.smtp_words import send_at_once
-from flowengine.language.functions import builtin
+from flowengine.language.functions import builtin, options_of
 from flowengine.language.natives import method
 from flowengine.language.problems import FlowError
-from flowengine.language.values import Array, Secret, Value, to_bytes, to_text
+from flowengine.language.values import Array, Secret, Value, to_text
 from flowengine.mail import dkim
 from flowengine.mail.edits import ReplaceContent
 from flowengine.mail.errors import MailError
@@ -41,6 +41,7 @@ class Signable(Entity):
         raise NotImplementedError
 
     @method(name="signDKIM", reveals=True)
+    @options_of(wanted_seal)
     async def sign_dkim(
         self,
         run: Run,
@@ -48,20 +49,8 @@ class Signable(Entity):
         domain: str,
         key: str | RSAKey | Ed25519Key,
         *,
-        canonicalization_header: Canonicalization = "relaxed",
-        canonicalization_body: Canonicalization = "relaxed",
-        algorithm: Algorithm | None = None,
-        headers: Sequence[str] | None = None,
-        additional_headers: Sequence[str] = (),
-        oversign_headers: Sequence[str] | None = None,
         return_header: bool = False,
-        arc: bool | int = False,
-        timestamp: bool | int = False,
-        expiration: int | None = None,
-        expiration_relative: int | None = None,
-        identity: str | None = None,
-        id: bool = False,  # noqa: A002  # the language's own name
-        body_length: Value = None,
+        **options: Any,
     ) -> Value:
         """Sign with DKIM when the message leaves. Arguments and options are those of `DKIMSign`;
         key also one from `rsa_privatekey` or `ed25519_privatekey`.
@@ -70,13 +59,7 @@ class Signable(Entity):
         """
         text = key if isinstance(key, str) else Secret(key.pem())
         try:
-            seal = await wanted_seal(
-                run, self.to_be_signed(run), selector, domain, text,
-                canonicalization_header=canonicalization_header, canonicalization_body=canonicalization_body,
-                algorithm=algorithm, headers=headers, additional_headers=additional_headers,
-                oversign_headers=oversign_headers, arc=arc, timestamp=timestamp, expiration=expiration,
-                expiration_relative=expiration_relative, identity=identity, id=id, body_length=body_length,
-            )  # fmt: skip
+            seal = await wanted_seal(run, self.to_be_signed(run), selector, domain, text, **options)
             if not return_header:
                 self.sealed_with(run, seal)
                 return self
@@ -161,13 +144,10 @@ class MailMessage(Signable, MIMEPart):
 
         Returns ["result" => "pass", "permerror" or "temperror", "error" => why not, "tags" => the signature's tags].
         """
-        raw = to_bytes(headerfield).rstrip(b"\r\n")
         try:
             async with asyncio.timeout(max(0.0, timeout)):
-                message = self.letter.was(run)
-                return signature_result(
-                    await dkim.verify_field(message, raw, resolver(run, dns_function), now=run.now())
-                )
+                asked = resolver(run, dns_function)
+                return signature_result(await verified_field(run, self.letter.was(run), headerfield, asked))
         except TimeoutError:
             return Array({"result": "temperror", "error": f"no answer within {timeout:g} s"})
 

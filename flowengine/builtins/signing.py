@@ -6,10 +6,10 @@ was meant to be signed never leaves unsigned in silence.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from flowengine.builtins.authentication import evaluation
-from flowengine.language.functions import builtin
+from flowengine.language.functions import builtin, options_of
 from flowengine.language.texts import shown
 from flowengine.language.values import Value, from_text, to_text
 from flowengine.mail import dkim
@@ -29,9 +29,9 @@ SPELLINGS: dict[str, Literal["rsa-sha256", "rsa-sha1", "ed25519-sha256"]] = {"sh
 """Words of the 2015 manual for today's algorithms."""
 
 
-@builtin(Phase.DATA, name="DKIMSign", reveals=True)
-async def dkim_sign(
+async def wanted_seal(
     run: Run,
+    message: Message,
     selector: str,
     domain: str,
     key: str,
@@ -40,10 +40,9 @@ async def dkim_sign(
     canonicalization_body: Canonicalization = "relaxed",
     algorithm: Algorithm | None = None,
     headers: Sequence[str] | None = None,
+    profile: Literal["recommended", "strict", "lists", "minimal"] = "recommended",
     additional_headers: Sequence[str] = (),
     oversign_headers: Sequence[str] | None = None,
-    discard_changes: bool = False,
-    return_header: bool = False,
     arc: bool | int = False,
     timestamp: bool | int = False,
     expiration: int | None = None,
@@ -51,6 +50,52 @@ async def dkim_sign(
     identity: str | None = None,
     id: bool = False,  # noqa: A002  # the language's own name
     body_length: Value = None,
+) -> dkim.Seal:
+    """The seal that a flow asks for. Its keyword arguments are the options of `DKIMSign` and `signDKIM`, and explained
+    there. Weak keys and algorithms are warned of.
+
+    message: in which the ARC sets are counted. Raises MailError for whatever keeps it from being made.
+    """
+    if body_length is not None:
+        raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
+    name = _said(domain)
+    private_key = await _key(run, key, named=id)
+    seal = dkim.seal_of(
+        selector=_said(selector),
+        domain=name,
+        key=private_key,
+        algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # old words are mapped
+        header_canonicalization=canonicalization_header,
+        body_canonicalization=canonicalization_body,
+        headers=None if headers is None else tuple(map(_said, headers)),
+        profile=profile,
+        additional_headers=tuple(map(_said, additional_headers)),
+        oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
+        identity=None if identity is None else _said(identity),
+        timestamp=timestamp,
+        expiration=expiration,
+        expiration_relative=expiration_relative,
+        arc=_instance(message, arc),
+    )
+    _in_time(seal, run.now())
+    if private_key.kind == "rsa" and private_key.bits < 2048:
+        run.warn(f"the key for {name} has {private_key.bits} bits; RFC 8301 asks for 2048")
+    if seal.algorithm == "rsa-sha1":
+        run.warn(f"rsa-sha1 for {name}: verifiers refuse it (RFC 8301)")
+    return seal
+
+
+@builtin(Phase.DATA, name="DKIMSign", reveals=True)
+@options_of(wanted_seal)
+async def dkim_sign(
+    run: Run,
+    selector: str,
+    domain: str,
+    key: str,
+    *,
+    discard_changes: bool = False,
+    return_header: bool = False,
+    **options: Any,
 ) -> bool | str:
     """Sign the message with DKIM (RFC 6376) and put the signature on top when it leaves.
 
@@ -60,6 +105,8 @@ async def dkim_sign(
     canonicalization_header, canonicalization_body: simple or relaxed.
     algorithm: follows the key unless named; rsa-sha1 only when named, since verifiers refuse it (RFC 8301).
     headers: exactly these are signed. additional_headers: these beside the recommended ones.
+    profile: what is signed without `headers`: recommended; strict (nothing that a reader sees or a program obeys can be
+        added later); lists (survives lists that leave subject and body alone); minimal (author, time, identity).
     oversign_headers: named once more in h=, so that nobody can add another one.
     discard_changes: drop this run's changes to the message and sign it as received.
     return_header: return the value of the signature field instead of adding it.
@@ -75,13 +122,7 @@ async def dkim_sign(
         DKIMSign("s1", "example.net", "pki:absent");   // false
     """
     try:
-        seal = await wanted_seal(
-            run, run.mail, selector, domain, key,
-            canonicalization_header=canonicalization_header, canonicalization_body=canonicalization_body,
-            algorithm=algorithm, headers=headers, additional_headers=additional_headers,
-            oversign_headers=oversign_headers, arc=arc, timestamp=timestamp, expiration=expiration,
-            expiration_relative=expiration_relative, identity=identity, id=id, body_length=body_length,
-        )  # fmt: skip
+        seal = await wanted_seal(run, run.mail, selector, domain, key, **options)
     except MailError as error:
         unsigned(run, _said(domain), str(error))
         return False
@@ -92,59 +133,6 @@ async def dkim_sign(
         return False if header is None else header
     run.seal(seal)
     return True
-
-
-async def wanted_seal(
-    run: Run,
-    message: Message,
-    selector: str,
-    domain: str,
-    key: str,
-    *,
-    canonicalization_header: Canonicalization,
-    canonicalization_body: Canonicalization,
-    algorithm: Algorithm | None,
-    headers: Sequence[str] | None,
-    additional_headers: Sequence[str],
-    oversign_headers: Sequence[str] | None,
-    arc: bool | int,
-    timestamp: bool | int,
-    expiration: int | None,
-    expiration_relative: int | None,
-    identity: str | None,
-    id: bool,  # noqa: A002  # the language's own name
-    body_length: Value,
-) -> dkim.Seal:
-    """The seal that a flow asks for, its arguments those of `DKIMSign`. Weak keys and algorithms are warned of.
-
-    message: in which the ARC sets are counted. Raises MailError for whatever keeps it from being made.
-    """
-    if body_length is not None:
-        raise MailError("body_length is refused: anybody could append to the message (RFC 6376 §8.2)")
-    name = _said(domain)
-    private_key = await _key(run, key, named=id)
-    seal = dkim.Seal(
-        selector=_said(selector),
-        domain=name,
-        key=private_key,
-        algorithm=SPELLINGS.get(algorithm, algorithm) if algorithm else None,  # type: ignore[arg-type]  # old words are mapped
-        header_canonicalization=canonicalization_header,
-        body_canonicalization=canonicalization_body,
-        headers=None if headers is None else tuple(map(_said, headers)),
-        additional_headers=tuple(map(_said, additional_headers)),
-        oversign_headers=None if oversign_headers is None else tuple(map(_said, oversign_headers)),
-        identity=None if identity is None else _said(identity),
-        timestamp=timestamp,
-        expiration=expiration,
-        expiration_relative=expiration_relative,
-        arc=_instance(message, arc),
-    )
-    _in_time(seal, run.now())
-    if private_key.kind == "rsa" and private_key.bits < 2048:
-        run.warn(f"the key for {name} has {private_key.bits} bits; RFC 8301 asks for 2048")
-    if seal.algorithm == "rsa-sha1":
-        run.warn(f"rsa-sha1 for {name}: verifiers refuse it (RFC 8301)")
-    return seal
 
 
 def _said(text: str) -> str:

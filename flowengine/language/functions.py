@@ -134,6 +134,21 @@ def builtin(*arguments: Any, **about: Any) -> Any:
     return lambda function: mark(function, arguments)
 
 
+def options_of(source: Callable[..., Any]) -> Callable[[F], F]:
+    """Give a function that takes `**options` the keyword-only parameters of another one, which it hands them on to: so
+    two builtins have one list of options. Goes below `@builtin` or `@method`."""
+
+    def extend(function: F) -> F:
+        own = inspect.signature(function)
+        named = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        shared = [one for one in inspect.signature(source).parameters.values() if one.kind is one.KEYWORD_ONLY]
+        function.__annotations__.update({one.name: one.annotation for one in shared})
+        function.__signature__ = own.replace(parameters=[*named, *shared])  # type: ignore[attr-defined]  # what inspect reads
+        return function
+
+    return extend
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """A predefined variable of a phase."""

@@ -88,16 +88,20 @@ class ChainResult:
 
 
 def hash_body(message: Message) -> None:
-    """Hash the body of the message as received the way its newest message signature wants it; the body keeps the hash.
+    """Hash the body of the message as received the ways its message signatures want it; the body keeps the hashes.
     Pure: call it in a thread before `validate` when the body is large."""
     message = message.original
     try:
         sets = collect(message.headers)
-        signature = parse_signature(sets[-1].signature, arc=True) if sets else None
     except MailError:
         return
-    if signature is not None:
-        body_hash(message.body, signature.body_canonicalization, signature.hash, signature.length)
+    for one in sets:
+        try:
+            signature = parse_signature(one.signature, arc=True)
+        except MailError:
+            continue
+        if signature.length is None or one is sets[-1]:  # of older ones with l= nobody wants to know
+            body_hash(message.body, signature.body_canonicalization, signature.hash, signature.length)
 
 
 async def validate(message: Message, resolver: Resolver, *, now: float, minimum_bits: int = 1024) -> ChainResult:

@@ -16,6 +16,11 @@ Canonicalization = Literal["simple", "relaxed"]
 Hash = Literal["sha1", "sha256"]
 
 
+def new_hash(algorithm: Hash, data: bytes = b"") -> "hashlib._Hash":
+    """A hash under way. SHA-1 is for what others signed with it, and for no security (RFC 8301)."""
+    return hashlib.sha256(data) if algorithm == "sha256" else hashlib.sha1(data, usedforsecurity=False)
+
+
 def body_hash(
     body: Body, canonicalization: Canonicalization, algorithm: Hash = "sha256", length: int | None = None
 ) -> tuple[bytes, int]:
@@ -24,7 +29,7 @@ def body_hash(
     key = (canonicalization, algorithm, length)
     found = body.hashes.get(key)
     if found is None:
-        digest = hashlib.new(algorithm, usedforsecurity=algorithm != "sha1")
+        digest = new_hash(algorithm)
         size = 0
         for piece in canonical_body(body, canonicalization):
             if length is None or size + len(piece) <= length:

@@ -96,7 +96,7 @@ class Evaluation:
             self._dmarc[key] = await dmarc.evaluate(
                 author,
                 dmarc.Identifier(_spf_domain(helo, sender), spf_word),
-                [dmarc.Identifier(domain, self._word(place)) for place, domain in self.signers()],
+                [dmarc.Identifier(domain, self._word(place)) for place, domain in self.signers(dkim.MOST_CHECKED)],
                 self._resolver,
                 standard=self.standard,
                 sample=self._sample,
@@ -111,10 +111,11 @@ class Evaluation:
         self._vouched = vouched(await self.arc(), trusted, verdict.domain)
         return self._vouched
 
-    def signers(self) -> list[tuple[int, str]]:
-        """Place and domain of every signature that can be read."""
+    def signers(self, limit: int | None = None) -> list[tuple[int, str]]:
+        """Place and domain of every signature that can be read, or of those among the first `limit`: of more than are
+        verified DMARC is not even asked whether they are aligned, which would take DNS for each."""
         found = []
-        for place, field in enumerate(self.message.headers.all("dkim-signature")):
+        for place, field in enumerate(self.message.headers.all("dkim-signature")[:limit]):
             try:
                 found.append((place, dkim.parse_signature(field).domain))
             except MailError:
@@ -123,8 +124,7 @@ class Evaluation:
 
     def _word(self, place: int) -> Callable[[], Awaitable[str]]:
         async def word() -> str:
-            results = await self.dkim()
-            return results[place].result if place < len(results) else "policy"  # more than are even looked at
+            return (await self.dkim())[place].result
 
         return word
 
@@ -225,8 +225,11 @@ def _dmarc_result(verdict: DMARCResult | FromRefused) -> MethodResult:
     if isinstance(verdict, FromRefused):
         return MethodResult("dmarc", "permerror", str(verdict))
     told = [Property("header", "from", verdict.domain)]
-    if verdict.policy is not None:
-        told.append(Property("policy", "published-domain-policy", verdict.policy))
+    if (
+        verdict.policy is not None
+    ):  # RFC 9989 §9.1: what is to be applied, t=y and pct considered; for a pass what would
+        policy = verdict.disposition if verdict.result == "fail" else verdict.policy
+        told.append(Property("policy", "dmarc", policy))
     return MethodResult(
         "dmarc", verdict.result, "" if verdict.result in ("pass", "none") else verdict.reason, tuple(told)
     )

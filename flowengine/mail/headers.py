@@ -164,8 +164,26 @@ def _key(name: bytes) -> bytes | None:
     return key
 
 
+# A whole field: its name, a colon, and everything up to a CRLF that no white space follows.
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:[^\r]*+(?:\r(?!\n[^ \t])[^\r]*+)*+\r\n").match
+
+
 def parse(data: bytes) -> Block:
     """Read the header block at the start of `data`, which may go on with the body or stop anywhere."""
+    fields: list[Field] = []
+    position, known = 0, _KNOWN.get
+    while (match := _FIELD(data, position)) is not None:
+        end = match.end()
+        name = match[1]
+        fields.append(Field(known(name) or _key(name) or name, data[position : end - 2], position))
+        position = end
+    if fields and data.startswith(b"\r\n", position):
+        return Block(fields, b"", position + 2, True, True)
+    return _parse_slowly(data)
+
+
+def _parse_slowly(data: bytes) -> Block:
+    """The same for any bytes, line by line: headers that stop, that a body follows without an empty line, mbox."""
     find, known = data.find, _KNOWN.get
     fields: list[Field] = []
     position = _preamble(data)

@@ -10,11 +10,13 @@ from typing import Literal, TypeVar
 
 from flowengine.mail import names
 from flowengine.mail.dmarc.record import ReportURI, report_uri
+from flowengine.mail.dns import Resolver
 from flowengine.mail.errors import MailError
 
 Parsed = TypeVar("Parsed")
 
 _FIELD = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31})[ \t]*+=[ \t]*+([!-:<-~][ -:<-~]*+)?")
+_BIMI = re.compile(rb"v[ \t]*+=[ \t]*+BIMI1[ \t]*+(?:;|\Z)")
 _STS_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _STS_LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,31}):[ \t]*+(.*)", re.DOTALL)
 STSMode = Literal["enforce", "testing", "none"]
@@ -155,6 +157,18 @@ def parse_bimi(text: bytes) -> BIMIRecord | None:
             raise MailError(f"BIMI record: {tag} is not one HTTPS address")
     preference = fields.get("avp", "brand").lower()
     return BIMIRecord(fields["l"], fields.get("a", ""), "personal" if preference == "personal" else "brand")
+
+
+async def find_bimi(
+    resolver: Resolver, author: str, organizational_domain: str, selector: str = "default"
+) -> BIMIRecord | None:
+    """The BIMI record for an author domain: its own, else that of its organizational domain; None when there is none,
+    or several. Names are A-labels. Raises DNSUnavailable, and MailError for a record that breaks the rules."""
+    for domain in dict.fromkeys((author, organizational_domain)):
+        answer = await resolver.query(f"{selector}._bimi.{domain}", "txt")
+        if found := [text for text in answer.txt if _BIMI.match(text)]:
+            return parse_bimi(found[0]) if len(found) == 1 else None
+    return None
 
 
 def _fields(text: bytes, version: str) -> dict[str, str] | None:

@@ -5,8 +5,9 @@ them, the authserv-id missing. What makes no sense is left out. Words come in lo
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from flowengine.mail.authentication_results import MethodResult, Property
@@ -14,6 +15,9 @@ from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 
+LONGEST = 65_536
+"""Characters of a field that are read: some five hundred results. Of a hostile one of a megabyte the rest is not."""
+_LONGEST_HEAD = 4096  # octets in which an authserv-id is looked for
 _SPACE = re.compile(r"[ \t\r\n]+")
 _WORD = re.compile(r'[^ \t\r\n;="(]+')
 _COMMENT_STEP = re.compile(r"[()\\]")
@@ -40,21 +44,31 @@ class _Part(NamedTuple):
 def read(text: str) -> ReadResults:
     """The results in a field's value. Never raises."""
     clauses: list[list[_Part]] = [[]]
-    for part in _parts(text):
+    for part in _joined(list(_parts(text[:LONGEST]))):
         if part.kind == ";":
             clauses.append([])
         else:
             clauses[-1].append(part)
-    head = clauses[0]
-    if any(part.kind == "=" for part in head):  # no authserv-id, as some large senders write it
+    head = _head(clauses[0])
+    if head is None:
         name, version = "", ""
     else:
-        words = [part.text for part in head if part.kind in ("word", "string")]
-        name = words[0] if words else ""
-        version = words[1] if len(words) > 1 else ""
+        name, version = head
         clauses = clauses[1:]
     results = tuple(result for clause in clauses if (result := _result(clause)) is not None)
     return ReadResults(name, version, results)
+
+
+def _head(parts: Iterable[_Part]) -> tuple[str, str] | None:
+    """Authserv-id and version of the parts before the first semicolon; None when these are a result, as some large
+    senders write it."""
+    words: list[str] = []
+    for part in parts:
+        if part.kind == "=":
+            return None
+        if part.kind in ("word", "string"):
+            words.append(part.text)
+    return (words[0] if words else "", words[1] if len(words) > 1 else "")
 
 
 def forged(field: Field, authserv_id: str) -> bool:
@@ -63,11 +77,13 @@ def forged(field: Field, authserv_id: str) -> bool:
     id cannot be told counts when our id stands anywhere in it."""
     if field.key != b"authentication-results":
         return False
-    text = field.value.decode("utf-8", "replace")
+    text = field.value[:_LONGEST_HEAD].decode("utf-8", "replace")
     ours = _identity(authserv_id)
-    claimed = read(text).authserv_id
+    head = _head(takewhile(lambda part: part.kind != ";", _parts(text)))
+    claimed = head[0] if head is not None else ""
     if not claimed:
-        return ours in text.lower() or authserv_id.lower() in text.lower()
+        text = field.value.decode("utf-8", "replace").lower()
+        return ours in text or authserv_id.lower() in text
     return _identity(claimed) == ours or _identity(claimed.partition("/")[0]) == ours
 
 
@@ -104,21 +120,26 @@ def _result(clause: list[_Part]) -> MethodResult | None:
 
 
 def _pairs(parts: list[_Part]) -> list[tuple[str, str]]:
-    """`key=value` with white space around the sign or not; a value goes on to the next white space."""
+    """`key=value` with white space around the sign or not, and around the "." and "/" of the key (RFC 8601 §2.2);
+    a value goes on to the next white space."""
     pairs: list[tuple[str, str]] = []
     index = 0
     while index < len(parts):
-        key = parts[index]
+        key = parts[index].text
         index += 1
-        if key.kind != "word":
+        if parts[index - 1].kind != "word":
             continue
         after = _skip(parts, index)
+        while after < len(parts) and parts[after].kind == "word" and (key[-1] in "./" or parts[after].text[0] in "./"):
+            key += parts[after].text
+            index = after + 1
+            after = _skip(parts, index)
         if after == len(parts) or parts[after].kind != "=":
             continue
         index = start = _skip(parts, after + 1)
         while index < len(parts) and parts[index].kind != "space":
             index += 1
-        pairs.append((key.text, "".join(part.text for part in parts[start:index])))
+        pairs.append((key, "".join(part.text for part in parts[start:index])))
     return pairs
 
 
@@ -126,28 +147,26 @@ def _skip(parts: list[_Part], index: int) -> int:
     return index + 1 if index < len(parts) and parts[index].kind == "space" else index
 
 
-def _parts(text: str) -> list[_Part]:
-    parts: list[_Part] = []
+def _parts(text: str) -> Iterator[_Part]:
     position, size = 0, len(text)
     while position < size:
         character = text[position]
         if character == ";" or character == "=":
-            parts.append(_Part(";" if character == ";" else "=", character))
+            yield _Part(";" if character == ";" else "=", character)
             position += 1
         elif character == "(":
             position, content = _comment(text, position + 1)
-            parts += [_Part("space", " "), _Part("comment", content), _Part("space", " ")]
+            yield from (_Part("space", " "), _Part("comment", content), _Part("space", " "))
         elif character == '"':
             position, content = _string(text, position + 1)
-            parts.append(_Part("string", content))
+            yield _Part("string", content)
         elif space := _SPACE.match(text, position):
             position = space.end()
-            parts.append(_Part("space", " "))
+            yield _Part("space", " ")
         else:
             word = _WORD.match(text, position)
             position, content = (word.end(), word.group()) if word else (position + 1, character)
-            parts.append(_Part("word", content))
-    return _joined(parts)
+            yield _Part("word", content)
 
 
 def _joined(parts: list[_Part]) -> list[_Part]:

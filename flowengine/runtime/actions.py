@@ -167,7 +167,7 @@ class Answer(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge(Action):
-    """Ask the client that wants to authenticate for more: the reply is 334 with base64 text (RFC 4954 §4)."""
+    """Ask the client that wants to authenticate for more: a 334 whose text is the challenge, a character an octet."""
 
     gravity: ClassVar[int] = 4
 

@@ -5,8 +5,8 @@ delivered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Action, Deliver, Kept, Quarantine, Reject, Reply
@@ -14,8 +14,7 @@ from flowengine.runtime.run import RunResult
 from flowengine.runtime.visit import Transaction
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What was decided about a message. kept: the deliveries and quarantines that are to be carried out."""
 
     transaction: Transaction

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from flowengine.language.compiler import Program
+from flowengine.runtime.places import address_of
 
 
 class Users(Protocol):
@@ -62,7 +63,13 @@ class Policy:
     def relays_for(self, ip: str) -> bool:
         """Whether a client of this address may send anywhere."""
         # the client of a Unix socket has no address, and is in no network
-        return bool(self.relay_from and ip) and any(ip_address(ip) in network for network in self.relay_from)
+        return bool(self.relay_from and ip) and any(address_of(ip) in network for network in self.relay_from)
+
+    @property
+    def own_domain(self) -> str:
+        """The domain of a postmaster who is named without one (RFC 5321 §4.5.1); "" where we take mail for none."""
+        rows = (self.recipient_domains, *(route.domains for route in self.routes))
+        return next((domain for row in rows for domain in row if not domain.startswith(".")), "")
 
     def takes(self, domain: str) -> bool:
         """Whether we take mail for a domain (lower case) from anybody.

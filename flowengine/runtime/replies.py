@@ -60,6 +60,8 @@ def speak(
     codes: the `reply_codes` option, {code, enhanced [a, b, c]}; numbers may come as text. Raises ValueError for codes
     that SMTP does not know.
     """
+    if not reason and not codes and not disconnect:
+        return default
     reply = default
     text = clean(reason, most, length)
     if text:

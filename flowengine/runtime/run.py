@@ -7,7 +7,8 @@ actions; an error defers, so mail is not lost to a typo.
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from flowengine.language.budget import Budget
 from flowengine.language.compiler import Program
@@ -24,6 +25,7 @@ from flowengine.runtime.phases import PHASES, PhaseRow
 from flowengine.runtime.replies import speak
 from flowengine.runtime.runner import Place, Runner
 from flowengine.runtime.services import Services, Settings
+from flowengine.runtime.steps import rest
 from flowengine.runtime.visit import Connection, Recipient, Transaction
 from flowengine.runtime.world import ExpiredAgain, World
 
@@ -41,8 +43,7 @@ class Call:
     milliseconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+class RunResult(NamedTuple):
     """What came of a run. recipient: whom it was about, None when about the message or the visit as a whole."""
 
     phase: str
@@ -72,9 +73,29 @@ class Run:
     """The run as builtins see it, and the host of its compiled flow."""
 
     __slots__ = (
-        "_place", "_size", "actions", "arguments", "budget", "caches", "connection", "label", "message", "metadata",
-        "notes", "phase", "received", "recipient_or_none", "row", "seals", "services", "settings", "started",
-        "transaction", "variables", "world",
+        "_place",
+        "_size",
+        "actions",
+        "arguments",
+        "budget",
+        "caches",
+        "connection",
+        "deadline",
+        "label",
+        "message",
+        "metadata",
+        "notes",
+        "phase",
+        "received",
+        "recipient_or_none",
+        "row",
+        "seals",
+        "services",
+        "settings",
+        "started",
+        "transaction",
+        "variables",
+        "world",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +129,10 @@ class Run:
         limits = self.settings.limits
         self.started = services.clock.monotonic()
         """When the run began, in seconds of the monotonic clock."""
+        self.deadline = self.started + limits.script_time
+        """When it has to be over."""
+        if transaction.deadline is not None and transaction.deadline < self.deadline:
+            self.deadline = transaction.deadline
         sizes = (limits.script_steps, limits.script_depth, limits.script_value_size)
         self.budget = Budget(*sizes, self._overdue, resident, self._breathe)
         self._place = Place()
@@ -119,10 +144,18 @@ class Run:
         if self.world.repeats:
             steps = self.world.expires(self.label)
             return steps is not None and spent >= steps
-        if self.services.clock.monotonic() <= self.started + self.settings.limits.script_time:
+        if self.services.clock.monotonic() <= self.deadline:
             return False
         self.world.expired(self.label, spent)
         return True
+
+    @property
+    def time_limit(self) -> str:
+        """What the deadline comes from, for the operator."""
+        limits = self.settings.limits
+        if self.deadline < self.started + limits.script_time:
+            return f"the {limits.transaction_time:g} s that its message has ([limits] transaction_time)"
+        return f"{limits.script_time:g} s"
 
     def _breathe(self) -> None:
         """Let others go on, where this run can stop."""
@@ -255,9 +288,15 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
         if flow is None:
             run.implicit_end()
         elif flow.waits:
-            program = flow
-            async with asyncio.timeout(None if run.world.repeats else run.settings.limits.script_time):
-                await runner.execute(lambda: program.run(run), run._place)  # noqa: SLF001  # the run's own module
+            steps = runner.execute(partial(flow.run, run), run._place)  # noqa: SLF001  # the run's own module
+            try:
+                pending = steps.send(None)
+            except StopIteration:
+                pass  # it waited for nothing, and needs no timer
+            else:
+                left = None if run.world.repeats else run.deadline - run.services.clock.monotonic()
+                async with asyncio.timeout(left):
+                    await rest(steps, pending)
         else:
             flow.run(run)
     except Final:
@@ -268,7 +307,7 @@ async def carry_out(flow: Program | None, run: Run, runner: Runner) -> RunResult
         waiting = failure.__cause__ or failure  # the cancellation of the line that waited
         place = place_of(waiting.__traceback__)
         run.world.expired(run.label, None)
-        error = FlowError(f"the script took longer than {run.settings.limits.script_time:g} s", place)
+        error = FlowError(f"the script took longer than {run.time_limit}", place)
     except Exception as failure:  # noqa: BLE001  # a mistake of ours must not lose mail either
         error = FlowError(f"internal error: {type(failure).__name__}: {failure}")
         error.__cause__ = failure

@@ -17,19 +17,27 @@ class Sealer:
 
     def __init__(self, now: float) -> None:
         self._now = now
+        self._first: tuple[tuple[Message, tuple[AnySeal, ...]], Message] | None = None
         self._done: dict[tuple[Message, tuple[AnySeal, ...]], Message] = {}
 
     async def seal(self, kept: Kept) -> Message:
         """The message as it leaves for one recipient. Raises MailError when a signature cannot be made."""
         key = (kept.message, kept.seals)
-        found = self._done.get(key)
-        if found is None:
-            if kept.seals and kept.message.body.size >= IN_A_THREAD:
-                found = await asyncio.to_thread(self._sealed, *key)
-            else:
-                found = self._sealed(*key)
-            self._done[key] = found
-        return found
+        if self._first is None:  # most messages have one recipient, and to compare costs more than to remember
+            found = await self._make(*key)
+            self._first = key, found
+            return found
+        if not self._done:
+            self._done[self._first[0]] = self._first[1]
+        known = self._done.get(key)
+        if known is None:
+            known = self._done[key] = await self._make(*key)
+        return known
+
+    async def _make(self, message: Message, seals: tuple[AnySeal, ...]) -> Message:
+        if seals and message.body.size >= IN_A_THREAD:
+            return await asyncio.to_thread(self._sealed, message, seals)
+        return self._sealed(message, seals)
 
     def _sealed(self, message: Message, seals: Iterable[AnySeal]) -> Message:
         for seal in sorted(seals, key=_order):

@@ -257,7 +257,7 @@ class APISettings:
 @dataclass(frozen=True, slots=True)
 class RunLimits:
     """[limits], the part that bounds one run: steps, depth of calls, seconds, bytes of one value; and
-    dns_time, seconds that one message waits for DNS in all."""
+    dns_time, seconds that one message waits for DNS in all; transaction_time, seconds from its dot to our reply."""
 
     script_steps: int = 5_000_000
     script_depth: int = 200
@@ -265,6 +265,7 @@ class RunLimits:
     script_value_size: int = 64 << 20
     script_facts: int = 1000
     dns_time: float = 30.0
+    transaction_time: float = 240.0
     script_output: int = 1 << 20
     reply_lines: int = 50
     reply_line_length: int = 500

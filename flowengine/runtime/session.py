@@ -11,11 +11,13 @@ from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from flowengine.language.compiler import Program
-from flowengine.language.values import Array, Secret, Value, from_bytes, from_text
+from flowengine.language.values import Array, Secret, Value, from_text, share
 from flowengine.mail.addresses import Path
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Accept, Action, Challenge, Defer, Pass, Reject, Reply
+from flowengine.runtime.actions import Action, Pass, Reply
+from flowengine.runtime.authentication import Attempt
+from flowengine.runtime.authentication import decide as decide_login
 from flowengine.runtime.journal import record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
@@ -62,7 +64,18 @@ class OutOfOrder(RuntimeError):
 class Session:
     """One connection to a listener."""
 
-    __slots__ = ("_runner", "_services", "_visit", "connection", "outbox", "policy", "results", "transaction")
+    __slots__ = (
+        "_arrived",
+        "_attempt",
+        "_runner",
+        "_services",
+        "_visit",
+        "connection",
+        "outbox",
+        "policy",
+        "results",
+        "transaction",
+    )
 
     def __init__(self, services: Services, policy: Policy, client: Client, outbox: Outbox, runner: Runner) -> None:
         self._services, self._runner = services, runner
@@ -70,6 +83,8 @@ class Session:
         self.connection = Connection(client, policy.id)
         self.transaction: Transaction | None = None
         self._visit: Transaction | None = None
+        self._arrived: Value = None
+        self._attempt: Attempt | None = None
         self.results: deque[RunResult] = deque(maxlen=20)
         """The last runs of phases that only ask, for traces."""
 
@@ -92,6 +107,8 @@ class Session:
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO, EHLO or LHLO: the client says its name. An open transaction ends (RFC 5321 §4.1.4)."""
         self.reset()
+        if self.connection.helo is None:
+            self._arrived = share(self.connection.context)
         self.connection.helo, self.connection.helo_verb = host, verb
         if self._visit is not None:
             self._visit.helo = host
@@ -105,7 +122,9 @@ class Session:
         if flow is None:
             return Pass(reply=row.reply(Pass), implicit=True)
         transaction = self.transaction or self._before_mail()
-        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments={"command": from_text(command)})
+        text = from_text(command)
+        arguments = {"command": Secret(text) if command[:4].upper() == "AUTH" else text}
+        run = Run(self._services, self.connection, Phase.PROXY, transaction, arguments=arguments)
         answer = self._judged(flow, run)
         return answer if flow.waits else _at_once(answer, Phase.PROXY)
 
@@ -114,66 +133,47 @@ class Session:
         self.results.append(result)
         return result.verdict
 
-    def encrypted(self, tls: Mapping[str, str | int]) -> None:
-        """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
+    def encrypted(self, tls: Mapping[str, Value]) -> None:
+        """The connection is under TLS now. What the client said before is forgotten (RFC 3207 §4.2).
+
+        tls: protocol, cipher, keysize, and peercert when the client has a certificate. `$context` is again what it was
+        before the first HELO.
+        """
         self.reset()
         connection = self.connection
-        connection.tls = {"started": True, **tls}
+        if connection.helo is not None:
+            connection.context = self._arrived
         connection.helo, connection.helo_verb = None, ""
         connection.username, connection.mechanism = None, ""
+        if self._visit is not None:
+            self._visit.helo = ""
+        connection.tls = tls
 
-    def authenticate(
-        self, mechanism: str, username: str, password: str, *, state: int = 0, response: bytes | None = None
-    ) -> Step:
-        """PLAIN or LOGIN with what the client sent. The auth flow decides, else the users file.
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
+        """What a client says of itself. The auth flow decides, else the users file; a 334 asks for more.
 
-        state, response: how many challenges of the flow the client has answered, and the last answer, decoded; only
-        from a door that goes on after a 334. From one that does not (response None) a challenge is a 454.
+        password: a token for OAUTHBEARER and XOAUTH2. response: the client's own words, where they say more.
         """
-        return self._authenticate(mechanism, username, password, state, response)
+        return self._decide(Attempt(mechanism, username, password, response))
 
-    async def _authenticate(
-        self, mechanism: str, username: str, password: str, state: int, response: bytes | None
-    ) -> Reply:
-        row = PHASES[Phase.AUTH]
-        if Phase.AUTH in self.policy.flows:
-            arguments = {
-                "mechanism": mechanism,
-                "username": from_text(username),
-                "password": Secret(from_text(password)),
-                "state": state,
-                "response": Secret(from_bytes(response or b"")),
-            }
-            reply = self._ask(Phase.AUTH, arguments)
-            reply = reply if isinstance(reply, Reply) else await reply
-            verdict = self.results[-1].verdict
-            if isinstance(verdict, Challenge):
-                if response is not None:
-                    return reply
-                reply = row.reply(Defer)
-            if isinstance(verdict, Accept):
-                username = str(verdict.changes.get("username", username))
-        elif self.policy.users is not None:
-            known = await self.policy.users.verify(username, password, self.connection.client.ip)
-            if known is None:
-                reply = Reply(454, "4.7.0", "Too many attempts, try again later")
-            else:
-                reply = row.reply(Accept) if known else row.reply(Reject)
-        else:
-            reply = Reply(503, "5.5.1", "Authentication is not offered here")
-        if reply.positive:
-            self.connection.username, self.connection.mechanism = username, mechanism
-        self._services.counters.increment("authentications", result="accepted" if reply.positive else "refused")
-        self._services.log.event(
-            "info" if reply.positive else "notice",
-            "auth",
-            listener=self.policy.id,
-            client=self.connection.client.ip,
-            mechanism=mechanism,
-            user=username,
-            reply=str(reply),
-        )
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        """A response of another mechanism, or to the flow's own question, decoded; None for none yet.
+
+        state: how many questions it has answered. A 334 asks for more: its text, an octet a character.
+        """
+        begun = self._attempt if state and self._attempt is not None else Attempt(mechanism)
+        return self._decide(replace(begun, response=response, state=state))
+
+    async def _decide(self, attempt: Attempt) -> Reply:
+        self._attempt = None
+        reply = await decide_login(attempt, self.policy, self._services, self.connection, self._ask_auth)
+        self._attempt = attempt if reply.code == 334 else None
         return reply
+
+    async def _ask_auth(self, arguments: Mapping[str, Value]) -> tuple[Reply, Action]:
+        step = self._ask(Phase.AUTH, arguments)
+        reply = step if isinstance(step, Reply) else await step
+        return reply, self.results[-1].verdict
 
     def impersonate(
         self, client: Peer, *, name: str | None, helo: str | None, protocol: str | None, login: str | None
@@ -212,6 +212,8 @@ class Session:
         if len(transaction.recipients) >= self.policy.max_recipients:
             self._reached("recipients")
             return Reply(452, "4.5.3", "Too many recipients")
+        if not address.domain:  # RFC 5321 §4.5.1: <Postmaster>
+            address = replace(address, domain=self.policy.own_domain)
         domain = address.domain.lower()
         policy, connection = self.policy, self.connection
         if connection.username is None and not policy.takes(domain) and not policy.relays_for(connection.client.ip):
@@ -232,11 +234,16 @@ class Session:
 
     async def data(self, message: Message) -> Reply:
         """The message is there: every recipient's flow runs, the gravest verdict speaks, and a 2xx is carried out."""
+        clock = self._services.clock
+        deadline = clock.monotonic() + self._services.settings.limits.transaction_time
+        self._open().deadline = deadline
         try:
             outcome = await self.judge(message)
             reply = await self.outbox.commit(self.connection, outcome)
         finally:
             self.reset()
+        if clock.monotonic() > deadline:
+            self._reached("transaction_time")
         try:
             record(self._services, self.connection, outcome, reply)
         except Exception as error:  # noqa: BLE001  # what was delivered stays delivered: a client told 4xx sends again
@@ -307,10 +314,11 @@ class Session:
         if len(fields) > self.policy.max_header_fields:
             self._reached("header_count")
             return Reply(550, "5.6.0", f"More than {self.policy.max_header_fields} header fields")
-        if sum(len(one.raw) for one in fields) > self.policy.max_header_size:
+        if message.received.block.body > self.policy.max_header_size:
             self._reached("header_size")
             return Reply(552, "5.3.4", f"Header larger than {self.policy.max_header_size} bytes")
-        if len(fields.places("received")) > self.policy.max_hops:  # RFC 5321 §6.3
+        most = self.policy.max_hops
+        if len(fields) > most and len(fields.places("received")) > most:  # RFC 5321 §6.3
             self._reached("hops")
             return Reply(554, "5.4.6", "Too many hops: this message is in a loop")
         return None
@@ -344,7 +352,7 @@ class Session:
         reply = result.verdict.reply
         if not reply.positive and undo is not None:
             undo()
-        if not reply.positive:
+        if reply.code >= 400:
             self._services.log.event(
                 "notice",
                 run.phase,
@@ -378,7 +386,8 @@ def _with_id(reply: Reply, id_: str) -> Reply:
     if id_ in reply.text:
         return reply
     room = len(reply.text.rpartition("\n")[2]) + len(id_) < LINE - 3
-    return replace(reply, text=f"{reply.text}{' ' if room else chr(10)}({id_})")
+    text = f"{reply.text}{' ' if room else chr(10)}({id_})"
+    return Reply(reply.code, reply.enhanced, text, reply.disconnect)
 
 
 def _new_id(world: World) -> str:

@@ -57,7 +57,8 @@ class Transaction:
 
     started: Unix time in seconds. ip, helo: the client's, as SPF and the flows see them (`SetSenderIP`).
     delay: what `SetDelayedDeliver` asked for, seconds. actionid: `$actionid`. deliveries: for each next hop that took
-    the message the transport, host, TLS and reply, for the log.
+    the message the transport, host, TLS and reply, for the log. deadline: when the client has to have its reply to the
+    dot, in seconds of the monotonic clock.
     """
 
     id: str
@@ -71,5 +72,6 @@ class Transaction:
     metadata: dict[str, str] = field(default_factory=dict)
     actionid: int = 1
     delay: float = 0
+    deadline: float | None = None
     deliveries: list[Mapping[str, str]] = field(default_factory=list)
     evaluation: Evaluation | None = None

@@ -8,8 +8,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value
@@ -22,8 +21,7 @@ from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Servic
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Fact:
+class Fact(NamedTuple):
     """One answer of the outside world.
 
     kind: dns, http, clock, random, rate, file, memory, key, deadline. question: what was asked. answer: the value, or
@@ -39,7 +37,8 @@ class Fact:
         question = " ".join(map(_told, self.question))
         return f"{self.kind} {question} → {_told(self.answer)} ({self.milliseconds:.1f} ms)"
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _told(value: object) -> str:

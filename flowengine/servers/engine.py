@@ -1,9 +1,8 @@
 """The engine: one configuration's services, policies and outbox, ready for a door."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from ssl import SSLContext
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,9 @@ from flowengine.services.log_targets import open_log
 from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
+from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
-from flowengine.services.shared import SharedFile
-from flowengine.services.tls import server_context
+from flowengine.services.shared import SharedFile, SharedRates
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.viewing import ViewedLog
 
@@ -46,27 +45,26 @@ class Engine:
     viewed: ViewedLog
     tally: Tally
     shared: SharedFile
-    contexts: Mapping[str, SSLContext]
-    """What the listeners with TLS show their clients."""
+    tls: Mapping[str, ServerTLS] = field(default_factory=dict)
+    """TLS of the listeners that speak it, by their names."""
 
     @classmethod
     def build(cls, config: "Config") -> "Engine":
-        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is,
-        and UnusableTLS for certificates that changed since the configuration was read."""
+        """Compile and open everything, bind nothing. Raises FlowProblems and ConfigError, each with all there is."""
         policies = Compiler(config).policies()
         viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
         services = services_for(config, viewed, tally, shared)
         checkers: dict[Path, PasswordChecker] = {}
+        guesses = SharedRates(shared, config.limits.rate_entries, realm="passwords")
         for name, listener in config.listeners.items():
             if listener.users is not None:
                 if listener.users not in checkers:
-                    checkers[listener.users] = open_users(config, listener.users, services.log, services.clock)
+                    checkers[listener.users] = open_users(config, listener.users, services.log, services.clock, guesses)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
-        contexts = {name: server_context(one.tls) for name, one in config.listeners.items() if one.tls is not None}
-        memory = StoredMemory(config.storage.path, services.clock, services.log)
-        outbox = Outbox(config, services, memory)
-        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, contexts)
+        outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
+        tls = open_tls(config, services)
+        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, tls)
 
     @property
     def directories(self) -> list[Path]:
@@ -82,8 +80,14 @@ class Engine:
     ) -> None:
         await self.outbox.close()
 
+    def reload_certificates(self) -> bool:
+        """Read every listener's certificate again, at once; whether all are good. Broken ones are told and not used."""
+        return sum(one.reload() for one in self.tls.values()) == len(self.tls)
+
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""
         if event == "smtp.limit":
             self.services.counters.increment("limits", limit=str(fields["limit"]))
+        elif event == "smtp.refused":
+            self.services.counters.increment("connections", listener=str(fields["listener"]), result="refused")
         self.services.log.event(LEVELS.get(event, "debug"), event, **fields)

@@ -150,7 +150,7 @@ async def play(program: Program, message: Message, visit: Visit, services: Servi
     try:
         leaving = [(kept, await sealer.seal(kept)) for kept in outcome.kept]
     except MailError as error:
-        runs = (replace(run, unsigned=(*run.unsigned, str(error))) for run in outcome.runs)
+        runs = (run._replace(unsigned=(*run.unsigned, str(error))) for run in outcome.runs)
         return Played(CANNOT_SIGN, tuple(runs), outcome)
     output = next((sealed.render() for kept, sealed in leaving if isinstance(kept, Deliver)), None)
     return Played(outcome.reply, outcome.runs, outcome, output)

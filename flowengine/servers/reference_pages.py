@@ -15,16 +15,17 @@ from flowengine.servers.reference import builtin_page, signature, stdlib_pages, 
 from flowengine.services import resources
 
 GROUPS = {
-    "actions": "What becomes of a message, a recipient, a visit: `actions`, `dialogue`, `queue_actions`",
+    "actions": "What becomes of a message, a recipient, a visit: `actions`, `dialogue`, `challenges`, `queue_actions`",
     "message": "The message and its parts: `headers`, `mail_messages`, `mime_builder`, `classic`, `routing`, `letters`",
-    "authentication": "SPF, DKIM, DMARC, ARC: `authentication`, `signing`, `historic`",
+    "authentication": "SPF, DKIM, DMARC, ARC: `authentication`, `signing`, `stamping`, `historic`",
     "queue": "The queue: `queue_words`, `queue_course`",
     "scanners": "Scanners: `scanners`",
     "text": "Text, arrays, numbers, types: `strings`, `arrays`, `numbers`, `types`, `regular_expressions`, `charsets`",
     "data": "Encodings and formats: `encodings`, `json_`, `csv_`, `yaml_`, `packing`, `files`",
     "time": "Time: `times`, `dates`",
     "cryptography": "Digests, keys, certificates: `hashes`, `crypto`, `cms`, `passwords`, `certificates`",
-    "network": "Asking others: `dns`, `http`, `network`, `smtp_words`, `ldap_words`, `old_lookups`, `addresses`, `api`",
+    "network": "The connection, and others that are asked: "
+    "`connection`, `dns`, `http`, `network`, `smtp_words`, `ldap_words`, `old_lookups`, `addresses`, `api`",
     "state": "State, limits, logs: `state`, `metrics_words`, `system`, `collections_`",
 }
 _HEAD = "<!-- made by `make reference` from the functions themselves; change these instead -->\n\n"

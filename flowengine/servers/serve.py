@@ -39,13 +39,14 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
     options = door.Options(
         hostname=listener.hostname or engine.config.hostname,
         bare_newline=listener.bare_newline,
-        auth=("PLAIN", "LOGIN") if policy.offers_auth else (),
+        auth=listener.auth_mechanisms if policy.offers_auth else (),
         allow_plaintext_auth=listener.allow_plaintext_auth,
-        tls=engine.contexts.get(name),
-        implicit_tls=listener.tls is not None and listener.tls.implicit,
         xclient=tuple(listener.xclient),
         xforward=tuple(listener.xforward),
         proxy=tuple(listener.proxy),
+        encryption=engine.tls.get(name),
+        proxied="proxy" in policy.flows,
+        next_hop=partial(engine.outbox.ways.offered, _only_way(listener)),
         trace=engine.config.log.level == "debug",
         limits=door.Limits(
             command_line=limits.command_line,
@@ -69,5 +70,11 @@ def _listener(engine: Engine, name: str, listener: "ListenerConfig", sockets: tu
 
 
 def _open(engine: Engine, policy: Policy, client: door.Client) -> Session:
+    engine.services.counters.increment("connections", listener=policy.id, result="accepted")
     seen = Client(client.ip, client.port, client.server_ip, client.server_port)
     return Session(engine.services, policy, seen, engine.outbox, engine.runner)
+
+
+def _only_way(listener: "ListenerConfig") -> str:
+    """The transport by which all mail of a listener leaves while its client waits; "" when there is none such."""
+    return listener.transport or "" if listener.delivery == "inline" and not listener.routes else ""

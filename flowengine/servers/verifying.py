@@ -1,10 +1,12 @@
-"""`flowengine verify`: what SPF, DKIM, DMARC and ARC say of a message, in words a mail admin needs no RFC for."""
+"""`flowengine verify`: what SPF, DKIM, DMARC and ARC say of a message, and a second opinion on the signatures.
+
+`explaining` has the words for people.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import dkim as dkimpy
 
@@ -14,12 +16,14 @@ from flowengine.mail.arc import ChainResult
 from flowengine.mail.dkim import SignatureResult
 from flowengine.mail.dmarc import DMARCResult
 from flowengine.mail.dns import Answer
+from flowengine.mail.errors import MailError
 from flowengine.mail.evaluation import Evaluation
 from flowengine.mail.message import Message
 from flowengine.runtime.services import Services
 from flowengine.runtime.world import Fact, World
 from flowengine.servers.play import Visit, envelope
 
+_LONGEST_SENDER = 512
 _UNHEARD = logging.Logger("dkimpy")
 _UNHEARD.addHandler(logging.NullHandler())
 
@@ -69,7 +73,7 @@ async def verify_message(message: Message, visit: Visit, services: Services) -> 
         now=world.now,
         sample=world.random_number,
     )
-    sender = envelope(message, visit)[0].address
+    sender = _sender(message, visit)
     client = visit.client_ip, visit.helo, sender
     verdict = await evaluation.dmarc(*client)
     if isinstance(verdict, FromRefused):
@@ -84,6 +88,19 @@ async def verify_message(message: Message, visit: Visit, services: Services) -> 
         authentication_results=authentication_results.write(settings.hostname, results, fold=False),
         second_opinion=await asyncio.to_thread(second_opinion, message.render(), signatures, world.facts),
     )
+
+
+def _sender(message: Message, visit: Visit) -> str:
+    """The envelope sender. One that was given and breaks the grammar is taken as it is when it has an @: some server
+    took it once, and SPF has a word for it (RFC 7208 §4.3). Raises MailError."""
+    try:
+        return envelope(message, visit)[0].address
+    except MailError:
+        given = (visit.mail_from or "").removeprefix("<").removesuffix(">")
+        if "@" not in given or not given.isprintable() or len(given) > _LONGEST_SENDER:
+            raise
+    envelope(message, replace(visit, mail_from="<>"))  # the recipients must be addresses all the same
+    return given
 
 
 def second_opinion(
@@ -107,32 +124,3 @@ def second_opinion(
             return False
 
     return tuple(opinion(place, one) for place, one in enumerate(signatures))
-
-
-def verify_text(report: VerifyReport) -> str:
-    """The report for people."""
-    return "".join(f"{line}\n" for line in _lines(report))
-
-
-def _lines(report: VerifyReport) -> Iterator[str]:
-    yield f"SPF    {report.spf.result:<10} {report.spf.domain or 'no domain'}: {report.spf.reason or 'ok'}"
-    for step in report.spf.trace[:20]:
-        yield f"           {step.domain}  {step.term}  {step.outcome}"
-    if report.spf.explanation:
-        yield f"           the domain says: {report.spf.explanation}"
-    if not report.dkim:
-        yield "DKIM   none       the message is not signed"
-    for one, second in zip_longest(report.dkim, report.second_opinion):
-        yield f"DKIM   {one.result:<10} d={one.domain} s={one.selector} {one.algorithm}: {one.reason or _signed(one)}"
-        if second is not None:
-            yield f"           dkimpy {'agrees' if second == (one.result == 'pass') else 'says otherwise'}"
-    dmarc = report.dmarc
-    policy = f"its policy is {dmarc.policy}" if dmarc.policy else "it has no policy"
-    yield f"DMARC  {dmarc.result:<10} {dmarc.domain or 'no From domain'}: {policy}; {dmarc.reason or 'ok'}"
-    chain = "the chain is whole" if report.arc.status == "pass" else report.arc.reason or "no chain"
-    yield f"ARC    {report.arc.status:<10} {chain}"
-
-
-def _signed(one: SignatureResult) -> str:
-    signed = ", ".join(dict.fromkeys(one.signed_headers))
-    return f"signed: {signed}" if signed else "ok"

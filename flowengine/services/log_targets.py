@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAIL = 2
 """The facility (RFC 5424 §6.2.1)."""
 SEVERITY: dict[Level, int] = {"debug": 7, "info": 6, "notice": 5, "warning": 4, "error": 3, "critical": 2}
+REPORTER = "smtpd"
+"""Under which name `opendmarc-halonlog` expects the lines for DMARC reports."""
 JOURNAL = "/run/systemd/journal/socket"
 LONGEST = 60_000
 """Octets of a datagram."""
@@ -47,10 +49,21 @@ def _target(text: str, hostname: str) -> Target | None:
 
 
 def syslog_line(level: Level, line: dict[str, object], hostname: str) -> bytes:
-    """One message (RFC 5424 §6): the event as MSGID, all fields as JSON."""
+    """One message (RFC 5424 §6): the event as MSGID, all fields as JSON; but see `for_reports`."""
     event = "".join(c if "!" <= c <= "~" else "_" for c in str(line.get("event", "")))[:32] or "-"
-    head = f"<{MAIL * 8 + SEVERITY[level]}>1 {line['timestamp']} {hostname} flowengine {os.getpid()} {event} - "
-    return head.encode("ascii", "replace") + msgspec.json.encode(line)
+    name, process, text = "flowengine", str(os.getpid()), msgspec.json.encode(line)
+    if (report := for_reports(line)) is not None:
+        # The reader knows no process whose number has a 0 in it, and would lose the reporter's name.
+        name, process, text = REPORTER, process.replace("0", ""), report.encode("utf-8", "replace")
+    head = f"<{MAIL * 8 + SEVERITY[level]}>1 {line['timestamp']} {hostname} {name} {process} {event} - "
+    return head.encode("ascii", "replace") + text
+
+
+def for_reports(line: dict[str, object]) -> str | None:
+    """The text that `opendmarc-halonlog` reads, of an event that has one: in syslog and in the journal it is the whole
+    message, under the name that the reader looks for."""
+    text = line.get("line")
+    return text if line.get("event") == "dmarc" and isinstance(text, str) else None
 
 
 class SyslogDatagrams:
@@ -148,8 +161,9 @@ class Journal:
 
     def __call__(self, level: Level, line: dict[str, object]) -> None:
         """Send a line. Raises OSError."""
-        fields = {"MESSAGE": msgspec.json.encode(line).decode(), "PRIORITY": str(SEVERITY[level])}
-        fields |= {"SYSLOG_IDENTIFIER": "flowengine", "SYSLOG_FACILITY": str(MAIL)}
+        report = for_reports(line)
+        fields = {"MESSAGE": report or msgspec.json.encode(line).decode(), "PRIORITY": str(SEVERITY[level])}
+        fields |= {"SYSLOG_IDENTIFIER": REPORTER if report else "flowengine", "SYSLOG_FACILITY": str(MAIL)}
         for name, value in line.items():
             if name.isascii() and name.isidentifier():
                 text = value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -15,6 +15,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
+    "tls_handshakes": (("listener", "result"), "TLS towards clients: TLSv1.2, TLSv1.3, failed, too slow."),
     "dns_queries": (("result",), "Questions to DNS: hit, miss, stale, error."),
     "dns_seconds": ((), "Time spent waiting for DNS servers."),
     "http_calls": (("result",), "Calls of flows to web servers: answered, unavailable."),
@@ -22,8 +23,8 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("result", "transport"),
         "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
     ),
-    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]."),
-    "connections": (("listener", "result"), "Connections: accepted, refused."),
+    "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]; spool: no room there."),
+    "connections": (("listener", "result"), "Connections of clients: accepted, and those that heard no greeting."),
 }
 
 GAUGES: dict[str, str] = {

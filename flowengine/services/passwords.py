@@ -9,8 +9,9 @@ import hashlib
 import hmac
 import os
 import re
-import unicodedata
 from dataclasses import dataclass
+
+from flowengine.services.saslprep import prepared_or
 
 LONGEST = 1024
 """Octets of a password; a longer one is never right."""
@@ -67,8 +68,8 @@ def hash_password(password: str, like: Hash = STRENGTH) -> str:
 
 
 def prepared(password: str) -> bytes:
-    """The octets that are hashed: the same for every way to type the same characters (RFC 8265 §4.2, NFC)."""
-    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+    """The octets that are hashed: the same for every way to type the same (RFC 4013, as RFC 4616 §2 asks)."""
+    return prepared_or(password).encode("utf-8", "surrogatepass")
 
 
 def _scrypt(octets: bytes, like: Hash) -> bytes:

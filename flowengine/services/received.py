@@ -17,11 +17,19 @@ def received(connection: Connection, transaction: Transaction, hostname: str, no
     ip = connection.client.ip
     client = f" ([{'IPv6:' if ':' in ip else ''}{ip}])" if ip else ""
     lines = (
-        f"Received: from {name}{client}",
+        f"Received: from {name}{client}{_tls(connection)}",
         f"\tby {hostname} with {_protocol(connection, transaction)} id {transaction.id};",
         f"\t{_date(int(now))}",
     )
     return "\r\n".join(lines).encode("ascii", "replace") + b"\r\n"
+
+
+def _tls(connection: Connection) -> str:
+    """Version and cipher, as a comment that people read."""
+    if connection.tls is None:
+        return ""
+    about = connection.tls
+    return f"\r\n\t(using {about.get('protocol')} with cipher {about.get('cipher')} ({about.get('keysize')} bits))"
 
 
 @lru_cache(maxsize=8)

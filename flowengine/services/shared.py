@@ -103,21 +103,22 @@ class SharedFile:
 
 
 class SharedRates:
-    """Sliding windows of all workers (`runtime.services.Rates`). limit: times remembered at most.
+    """Sliding windows of all workers (`runtime.services.Rates`). limit: times remembered at most. realm: whose windows
+    these are; others may use the same names.
 
     When there are more, the windows used longest ago are forgotten: a limiter that forgets lets too much through,
     never too little.
     """
 
-    def __init__(self, file: SharedFile, limit: int = 2_000_000) -> None:
-        self._file, self._limit = file, limit
+    def __init__(self, file: SharedFile, limit: int = 2_000_000, realm: str = "") -> None:
+        self._file, self._limit, self._realm = file, limit, realm
         self._until_sweep = _SWEEP
 
     def hit(self, namespace: str, entry: str, count: int, interval: float, now: float) -> bool:
         """Add one entry if fewer than `count` lie in the last `interval` seconds; whether it was added."""
         if count <= 0:
             return False
-        key = _key(namespace, entry)
+        key = _key(self._realm, namespace, entry)
 
         def add(connection: sqlite3.Connection) -> bool:
             longest = self._touch(connection, key, interval, now)
@@ -137,7 +138,7 @@ class SharedRates:
 
     def count(self, namespace: str, entry: str, interval: float, now: float) -> int:
         """How many entries lie in the last `interval` seconds."""
-        key = _key(namespace, entry)
+        key = _key(self._realm, namespace, entry)
         window = self._file.read("SELECT longest FROM windows WHERE key = ?", key)
         if window is None:
             return 0
@@ -242,9 +243,9 @@ class WorkersMemory:
         return True
 
 
-def _key(namespace: str, entry: str) -> bytes:
+def _key(realm: str, namespace: str, entry: str) -> bytes:
     """A window's name, of one length: a flow may use any text."""
-    text = f"{len(namespace)}:{namespace}{entry}"
+    text = f"{realm}:{len(namespace)}:{namespace}{entry}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

@@ -1,21 +1,20 @@
 """Who may authenticate: passwords against the users file, off the loop, with a cap, and slow for those who guess.
 
 Good credentials are remembered for minutes under an HMAC with a key of this process, never as text. An unknown user
-costs what a known one costs. Guessing is throttled for each client and for each user; where a user has been before,
-nobody else's guesses lock him out.
+costs what a known one costs. Guessing is throttled for each client and for each user, with answers that take twice as
+long each time; where a user has been before, nobody else's guesses lock him out or slow him down.
 """
 
 import asyncio
-import hashlib
 import hmac
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 
-from flowengine.runtime.services import Clock, Log
+from flowengine.runtime.places import place_of
+from flowengine.runtime.services import Clock, Log, Rates
 from flowengine.services.clock import SystemClock
 from flowengine.services.config.model import Config
 from flowengine.services.config.problems import ConfigError
@@ -32,15 +31,23 @@ CLIENT_FAILURES = 20
 CLIENT_PENDING = 60
 """Failures and checks under way of one client."""
 USER_FAILURES = 50
+FRIENDSHIP = 7 * 86400.0
+"""Seconds for which a client is remembered where a user has succeeded."""
+FREE_FAILURES = 2
+"""Failures of a client, or of a user, that are answered at once."""
+SHORTEST_DELAY, LONGEST_DELAY = 0.25, 4.0
+"""Seconds that the next one waits, and the most that any does."""
 MOST_WAITING = 200
 """Checks that wait for a thread; further ones are told to come back."""
 _MOST_KEPT = 10_000
 
 
 class PasswordChecker:
-    """The `Users` of a listener. checks: hashes computed at a time. The file is read again when it changes."""
+    """The `Users` of a listener. checks: hashes computed at a time. failures: where they are counted, for all workers
+    of the machine or for this process alone. The file is read again when it changes.
+    """
 
-    def __init__(self, path: Path, checks: int, clock: Clock, log: Log) -> None:
+    def __init__(self, path: Path, checks: int, clock: Clock, log: Log, failures: Rates | None = None) -> None:
         self._path = path
         self._clock = clock
         self._log = log
@@ -54,13 +61,12 @@ class PasswordChecker:
         self._reading = asyncio.Lock()
         self._secret = os.urandom(32)
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._friends: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._failures = MemoryRates(200_000)
+        self._failures: Rates = failures if failures is not None else MemoryRates(200_000)
 
     async def verify(self, username: str, password: str, client: str) -> bool | None:
         """Whether the password is this user's; None when it cannot be told now (too many tries, too busy)."""
         await self._refresh()
-        user, place = folded(username[:500]), _place(client)
+        user, place = folded(username[:500]), place_of(client)
         stored = self._users.get(user)
         mark = hmac.digest(self._secret, repr((user, prepared(password), str(stored))).encode(), "sha256")
         now = self._clock.monotonic()
@@ -68,12 +74,15 @@ class PasswordChecker:
             return True
         flight = self._flights.get(mark)
         if flight is None:
-            if self._throttled(user, place, now) or len(self._flights) >= MOST_WAITING:
+            if self._throttled(user, place) or len(self._flights) >= MOST_WAITING:
                 return None
             self._pending[place] += 1
             flight = asyncio.get_running_loop().create_task(self._check(mark, stored, user, password, place))
             self._flights[mark] = flight
-        return await asyncio.shield(flight)  # who goes away takes nobody else's answer along
+        matches = await asyncio.shield(flight)  # who goes away takes nobody else's answer along
+        if not matches:
+            await self._clock.sleep(self._delay(user, place))
+        return matches
 
     async def _check(self, mark: bytes, stored: Hash | None, user: str, password: str, place: str) -> bool:
         try:
@@ -87,30 +96,42 @@ class PasswordChecker:
         if matches and stored is not None:
             self._welcome(mark, user, place)
             return True
-        now = self._clock.monotonic()
+        now = self._clock.now()
         self._failures.hit("client", place, CLIENT_FAILURES, WINDOW, now)
-        self._failures.hit("user", _short(user), USER_FAILURES, WINDOW, now)
+        self._failures.hit("user", user, USER_FAILURES, WINDOW, now)
         return False
 
     def close(self) -> None:
         """Let the threads go."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _throttled(self, user: str, place: str, now: float) -> bool:
+    def _delay(self, user: str, place: str) -> float:
+        """Seconds that a wrong guess waits for its answer: twice as long with each, known user or not."""
+        now = self._clock.now()
+        failures = self._failures.count("client", place, WINDOW, now)
+        if not self._is_friend(user, place, now):
+            failures = max(failures, self._failures.count("user", user, WINDOW, now))
+        beyond = failures - FREE_FAILURES
+        return min(LONGEST_DELAY, SHORTEST_DELAY * 2.0 ** min(beyond - 1, 32)) if beyond > 0 else 0.0
+
+    def _throttled(self, user: str, place: str) -> bool:
+        now = self._clock.now()
         failures = self._failures.count("client", place, WINDOW, now)
         if failures >= CLIENT_FAILURES or failures + self._pending[place] >= CLIENT_PENDING:
             return True
-        if (user, place) in self._friends:
+        if self._is_friend(user, place, now):
             return False
-        return self._failures.count("user", _short(user), WINDOW, now) >= USER_FAILURES
+        return self._failures.count("user", user, WINDOW, now) >= USER_FAILURES
+
+    def _is_friend(self, user: str, place: str, now: float) -> bool:
+        """Whether this user has been here before."""
+        return self._failures.count("friend", f"{place} {user}", FRIENDSHIP, now) > 0
 
     def _welcome(self, mark: bytes, user: str, place: str) -> None:
         self._good[mark] = self._clock.monotonic() + REMEMBERED
-        self._friends[user, place] = None
-        self._friends.move_to_end((user, place))
-        for kept in (self._good, self._friends):
-            while len(kept) > _MOST_KEPT:
-                kept.popitem(last=False)
+        while len(self._good) > _MOST_KEPT:
+            self._good.popitem(last=False)
+        self._failures.hit("friend", f"{place} {user}", 1, FRIENDSHIP, self._clock.now())
 
     async def _refresh(self) -> None:
         """Read the file again if it is another one; look at most once a second."""
@@ -132,10 +153,12 @@ class PasswordChecker:
                 self._nobody = Hash(*costs[0][0], os.urandom(16), bytes(32))
 
 
-def open_users(config: Config, path: Path, log: Log | None = None, clock: Clock | None = None) -> PasswordChecker:
+def open_users(
+    config: Config, path: Path, log: Log | None = None, clock: Clock | None = None, failures: Rates | None = None
+) -> PasswordChecker:
     """The checker of a listener's users file; listeners with one file best share it. Raises ConfigError."""
     read_users(path)
-    return PasswordChecker(path, config.limits.password_checks, clock or SystemClock(), log or Silence())
+    return PasswordChecker(path, config.limits.password_checks, clock or SystemClock(), log or Silence(), failures)
 
 
 def _version(path: Path) -> tuple[int, ...]:
@@ -144,19 +167,3 @@ def _version(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_mode
-
-
-def _place(client: str) -> str:
-    """What counts as one client: an IPv4 address, a /64 of IPv6."""
-    try:
-        ip = ip_address(client.partition("%")[0])
-    except ValueError:
-        return client[:64]
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None:
-        return str(IPv6Address(int(ip) >> 64 << 64))
-    return str(ip)
-
-
-def _short(user: str) -> str:
-    """A name of any length as a key of one length."""
-    return hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest()[:32]

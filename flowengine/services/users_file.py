@@ -14,6 +14,7 @@ from flowengine.language.problems import Problem, Span
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError
 from flowengine.services.passwords import Hash, hash_password
+from flowengine.services.saslprep import prepared_or
 
 _LARGEST = 16 << 20
 _HEADER = "# Users of flowengine: name and password hash. Change it with `flowengine users`.\n"
@@ -25,8 +26,8 @@ def read_users(path: Path) -> Mapping[str, Hash]:
 
 
 def folded(name: str) -> str:
-    """The form in which names are compared: lower case, NFC. So Alice@example.net is alice@example.net."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).lower())
+    """The form in which names are compared: RFC 4013, lower case. So Alice@example.net is alice@example.net."""
+    return unicodedata.normalize("NFC", prepared_or(name).lower())
 
 
 def add_user(path: Path, name: str, password: str) -> bool:

@@ -114,6 +114,11 @@ def test_all_that_is_known_of_a_signature():
     (shown,) = echoed("$r = DKIMResults()[0]; echo json_encode([$r[\"domain\"], $r[\"selector\"], $r[\"algorithm\"], "
                       "$r[\"bits\"], $r[\"result\"], $r[\"unsigned_octets\"]]);", signed(GOOD))  # fmt: skip
     assert shown == '["example.org","s1","rsa-sha256",2048,"pass",0]'
+    seal = dkim.Seal(selector="s1", domain="example.org", key=key("mail"), timestamp=1767225500, expiration=1767225700)
+    timed = dkim.sealed(Message(MAIL), seal, 0.0).render()
+    times = '$r = DKIMResults()[0]; echo json_encode([$r["timestamp"], $r["expiration"], $r["age"]]);'
+    assert echoed(times, timed) == ["[1767225500,1767225700,100]"]
+    assert echoed(times, signed(GOOD)) == ["[null,null,null]"]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +173,46 @@ def test_authentication_results_have_the_name_that_the_flow_gives():
     on = Stage(dns=FakeResolver(DNS))
     on.data('AddAuthenticationResults(["hostname" => "a\\r\\nX: y"]);')
     assert b"\nX:" not in on.outbox.left[0][1]
+
+
+RECEIVER = "receiver=mx.example.net"
+
+
+@pytest.mark.parametrize(
+    ("sender", "word", "comment", "pairs"),
+    [
+        (
+            "alice@example.org",
+            "pass",
+            "example.org: ip4:192.0.2.7 matches 192.0.2.7",
+            (
+                'identity=mailfrom; client-ip=192.0.2.7; envelope-from="alice@example.org"; helo=mx.example.org; '
+                'mechanism="ip4:192.0.2.7"'
+            ),
+        ),
+        (
+            "",
+            "none",
+            "mx.example.org has no SPF record",
+            "identity=helo; client-ip=192.0.2.7; helo=mx.example.org",
+        ),
+        (
+            "a@slow.example",
+            "temperror",
+            "TXT slow.example: time-out",
+            (
+                'identity=mailfrom; client-ip=192.0.2.7; envelope-from="a@slow.example"; helo=mx.example.org; '
+                'problem="TXT slow.example: time-out"'
+            ),
+        ),
+    ],
+)
+def test_received_spf_is_put_on_top_of_those_that_came(sender, word, comment, pairs):
+    on = Stage(dns=FakeResolver({**DNS, ("mx.example.org", "txt"): ["none"]}))
+    on.data("AddReceivedSPF();", message=b"Received-SPF: pass\r\n" + MAIL, sender=sender)
+    ((_, left),) = on.outbox.left
+    head = Message(left).headers
+    assert [field.name for field in head[:2]] == ["Received-SPF", "Received-SPF"]
+    shown = head[0].unfolded.decode().replace("\t", " ")
+    assert shown == f"{word} (mx.example.net: {comment}) {RECEIVER}; {pairs}"
+    assert head[1].unfolded == b"pass"

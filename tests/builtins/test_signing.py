@@ -116,3 +116,25 @@ def test_the_message_of_a_null_sender_is_signed_too():
     on = Stage(keys={"k": ED})
     on.data('DKIMSign("s1", FromDomain(), "pki:k");', sender="")
     assert on.outbox.left[0][1].startswith(b"DKIM-Signature")
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ("", "subject:to:from:from"),
+        ('["profile" => "minimal"]', "from:from"),
+        ('["profile" => "lists"]', "subject:to:from:from"),
+        (
+            '["profile" => "strict"]',
+            "subject:to:from:from:to:cc:subject:date:message-id:reply-to:mime-version:content-type:content-transfer-encoding",
+        ),
+        ('["profile" => "strict", "oversign_headers" => ["from"]]', "subject:to:from:from"),
+        ('["profile" => "minimal", "additional_headers" => ["Subject"]]', "subject:from:from"),
+        ('["profile" => "minimal", "headers" => ["From", "To"]]', "from:to:from"),
+    ],
+)
+def test_a_profile_says_what_is_signed(options, names):
+    on = Stage(keys={"example": key("example")})
+    extra = ', ["return_header" => true, ' + options[1:] if options else ', ["return_header" => true]'
+    (shown,) = on.echoed(f'echo DKIMSign("s1", "example.org", "pki:example"{extra});')
+    assert "".join(shown.split()).partition("h=")[2].partition(";")[0] == names

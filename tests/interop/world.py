@@ -15,10 +15,11 @@ from flowengine.services import resources
 from tests.interop.checks import Disagreement
 from tests.interop.dkim_keys import records, rsa_key
 from tests.interop.next_hop import Delivery, NextHop, next_hop
-from tests.world.certificates import Authority
+from tests.world.certificates import Office
 from tests.world.engine import Engine, serving
 
 USER, PASSWORD = "alice@example.net", "correct horse battery"
+TOKEN = "dG9rZW4tb2YtYWxpY2U"  # noqa: S105  # of these tests only
 
 CONFIG = """\
 hostname = "mx.example.net"
@@ -45,6 +46,26 @@ allow_plaintext_auth = true
 users = "{folder}/users.toml"
 flows = {{ data = "{flows}/outbound-pki.hsl" }}
 transport = "hop"
+[listeners.encrypted]
+address = "127.0.0.1:0"
+require_auth = true
+users = "{folder}/users.toml"
+tls = {{ certificate = "{folder}/mx.example.net.pem", key = "{folder}/mx.example.net.key", required = true }}
+flows = {{ data = "{flows}/outbound-pki.hsl" }}
+transport = "hop"
+[listeners.implicit]
+address = "127.0.0.1:0"
+require_auth = true
+auth_mechanisms = ["PLAIN", "OAUTHBEARER", "XOAUTH2"]
+tls = {{ certificate = "{folder}/mx.example.net.pem", key = "{folder}/mx.example.net.key", implicit = true }}
+flows = {{ auth = "{folder}/auth.hsl", data = "{flows}/outbound-pki.hsl" }}
+transport = "hop"
+[listeners.relay-encrypted]
+address = "127.0.0.1:0"
+relay_from = ["127.0.0.0/8"]
+flows = {{ data = "{flows}/outbound-pki.hsl" }}
+tls = {{ certificate = "{folder}/mx.example.net.pem", key = "{folder}/mx.example.net.key", required = true }}
+transport = "hop"
 [listeners.towards-server]
 address = "127.0.0.1:0"
 relay_from = ["127.0.0.0/8"]
@@ -56,7 +77,12 @@ host = "127.0.0.1:{hop}"
 host = "127.0.0.1:{server}"
 tls = {{ mode = "verify", authorities = "{folder}/authority.pem" }}
 """
-LISTENERS = 4
+AUTH_FLOW = """\
+if ($saslmechanism == "PLAIN") {{ if ($saslpassword == "{password}") Accept(); Reject("wrong password"); }}
+if ($saslpassword == "{token}") Accept(["username" => "{user}"]);
+Reject("wrong token");
+"""
+LISTENERS = 7
 
 Started = TypeVar("Started")
 
@@ -117,9 +143,9 @@ class World:
         return free_port()
 
     @cached_property
-    def authority(self) -> Authority:
+    def authority(self) -> Office:
         """Who signs the certificates of all servers."""
-        return Authority(self.folder)
+        return Office(self.folder)
 
     def engine(self) -> Engine:
         """Our server."""
@@ -130,11 +156,18 @@ class World:
     def configuration(self, dns: int, hop: int, server: int) -> Path:
         """The file with what our server is told, and the files that it names. The numbers are ports."""
         self.file("example.pem", rsa_key().pem())
+        self.authority.issue("mx.example.net", "127.0.0.1")
+        self.file("auth.hsl", AUTH_FLOW.format(password=PASSWORD, token=TOKEN, user=USER).encode())
         flows = resources.find("flows")
         text = CONFIG.format(folder=self.authority.folder, flows=flows, dns=dns, hop=hop, server=server)
         config = self.file("flowengine.toml", text.encode())
         run_cli("users", "add", USER, "--password-stdin", "-c", str(config), entered=PASSWORD)
         return config
+
+    @property
+    def authorities(self) -> Path:
+        """The file with whom clients of our TLS trust."""
+        return self.authority.file
 
     def news(self) -> str:
         """What our server wrote into its log since this was asked last."""

@@ -1,6 +1,7 @@
 """Authentication-Results: written safely, read whatever comes, and fields in our name are found."""
 
 import re
+import time
 
 import authres
 import pytest
@@ -92,6 +93,16 @@ def test_words_are_keywords_or_refused(word: str) -> None:
             [("spf", "pass"), ("dkim", "none")],
         ),
         ("mx; dkim/1 = pass header.i = @a", "mx", [("dkim", "pass")]),
+        ("mx; dkim (c) / (c) 1 (c) = (c) pass", "mx", [("dkim", "pass")]),
+        ("mx 1; none", "mx", []),
+        (
+            "mx;\r\n\tspf=pass\r\n\t smtp.mailfrom=a@b.example;\r\n\tdkim=pass",
+            "mx",
+            [("spf", "pass"), ("dkim", "pass")],
+        ),
+        ("mx; dkim=pass; dkim=fail; dkim=pass", "mx", [("dkim", "pass"), ("dkim", "fail"), ("dkim", "pass")]),
+        ("mx; dkim=pass header.d=a.example. ; spf=fail", "mx", [("dkim", "pass"), ("spf", "fail")]),
+        ("mx; iprev=pass policy.iprev=192.0.2.1 (a.example)", "mx", [("iprev", "pass")]),
         ("mx; dkim=pass (open", "mx", [("dkim", "pass")]),
         ('mx; dkim=pass reason="open; spf=fail', "mx", [("dkim", "pass")]),
         ("mx;;; dkim; =x; spf=PASS", "mx", [("spf", "pass")]),
@@ -111,6 +122,11 @@ def test_properties_are_read_with_and_without_quotes() -> None:
     assert result.property("policy", "p") == 'a " b'
     assert result.property("policy", "q") is None
     assert (result.reason, result.comment) == ("so; what", "c")
+    result = read("mx; spf=pass smtp . mailfrom = joe@a.example. smtp (c) .(c) helo=h policy.x=1").results[0]
+    assert [(p.kind, p.name, p.value) for p in result.properties] == [
+        ("smtp", "mailfrom", "joe@a.example."), ("smtp", "helo", "h"), ("policy", "x", "1"),
+    ]  # fmt: skip
+    assert read("mx; spf=pass smtp.mailfrom=jö@é.example").results[0].property("smtp", "mailfrom") == "jö@é.example"
     assert read('mx; dkim=pass header.i="a b"@example.org').results[0].property("header", "i") == "a b@example.org"
 
 
@@ -123,6 +139,16 @@ def test_any_text_is_read(text: str) -> None:
 @pytest.mark.parametrize("piece", ["(", '"', "\\", '"\\', "a=", "; a=b", "(a)", "a ", " \r\n"])
 def test_hostile_results_are_read_in_linear_time(piece: str) -> None:
     read("mx; a=b " + piece * 50_001)
+
+
+@pytest.mark.parametrize("start", ["", "mx.example.net; ", "other.example; "])
+@pytest.mark.parametrize("piece", ["(x)", '"x"', "spf=pass x.y=z; ", "a . "])
+def test_a_megabyte_of_results_is_judged_at_once(piece: str, start: str) -> None:
+    field = Message(f"Authentication-Results: {start}{piece * (1_000_000 // len(piece))}\r\n\r\n".encode()).headers[0]
+    began = time.process_time()
+    assert forged(field, "mx.example.net") is start.startswith("mx")
+    assert len(read(field.value.decode()).results) < 5000
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def test_rsa_sha1_signs_only_when_named() -> None:
         {"identity": "joe@example.net"}, {"identity": "joe"}, {"identity": "@badexample.org"}, {"body_length": 5},
         {"profile": "other"}, {"domain": "\u2488.example"}, {"body_length": -1, "allow_body_length": True},
         {"arc": 0}, {"arc": 1, "identity": "@example.org"},
-        {"arc": 51},
+        {"arc": 51}, {"domain": "org"},
         {"header_canonicalization": "nofws"}, {"domain": "a\r\nb"}, {"domain": "é" * 5000},
     ],
 )  # fmt: skip

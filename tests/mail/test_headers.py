@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from flowengine.mail.edits import make_field
 from flowengine.mail.encoded_words import clean, decode, encode, fold, written
+from flowengine.mail.headers import _parse_slowly, parse
 
 
 @pytest.mark.parametrize(
@@ -107,3 +108,33 @@ def test_folding_breaks_at_white_space_only() -> None:
 @pytest.mark.parametrize("text", ['"' * 100_000, '"\\' * 100_000, '"ä ' * 50_000, "=?" * 100_000, "ä" * 100_000])
 def test_hostile_text_is_written_in_linear_time(text: str) -> None:
     make_field("X", fold(encode(text), "X"))
+
+
+PIECES = st.sampled_from(
+    [
+        b"A",
+        b"From",
+        b"Subject",
+        b":",
+        b": ",
+        b" ",
+        b"\t",
+        b"\r\n",
+        b"\r\n\r\n",
+        b"\r\n ",
+        b"\r",
+        b"\n",
+        b"x",
+        b"\0",
+        b"\xff",
+    ]
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(PIECES, max_size=40).map(b"".join),
+    st.sampled_from([b"", b"A: b\r\n", b"From x Mon\r\nA: b\r\n\r\n", b"A:b\r\n\r\n"]),
+)
+def test_the_quick_way_through_a_header_and_the_slow_one_see_the_same(data: bytes, before: bytes) -> None:
+    assert parse(before + data) == _parse_slowly(before + data)

@@ -1,15 +1,18 @@
 """MTA-STS, TLS-RPT and BIMI: good records, broken ones, and those of somebody else."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
 
 import pytest
+from fake_dns import FakeDNS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowengine.mail import policy_records as records
 from flowengine.mail.dmarc import ReportURI
+from flowengine.mail.dns import DNSUnavailable
 from flowengine.mail.errors import MailError
 from flowengine.mail.policy_records import BIMIRecord, STSPolicy, STSRecord, TLSReportRecord
 
@@ -130,6 +133,34 @@ def test_a_wildcard_stands_for_one_label(host: str, allowed: bool) -> None:
 def test_a_broken_policy_file_is_refused(body: bytes, problem: str) -> None:
     with pytest.raises(MailError, match=problem):
         records.parse_sts_policy(body)
+
+
+OWN, ABOVE = "default._bimi.mail.example.org", "default._bimi.example.org"
+LOGO = "v=BIMI1; l=https://a.example/a.svg"
+
+
+@pytest.mark.parametrize(
+    ("zone", "location"),
+    [
+        ({OWN: [LOGO]}, "https://a.example/a.svg"),
+        ({ABOVE: [LOGO]}, "https://a.example/a.svg"),
+        ({OWN: ["v=spf1 -all"], ABOVE: [LOGO]}, "https://a.example/a.svg"),
+        ({OWN: ["v=BIMI1; l=; a=;"], ABOVE: [LOGO]}, ""),
+        ({OWN: [LOGO, LOGO], ABOVE: [LOGO]}, None),
+        ({}, None),
+    ],
+)
+def test_the_bimi_record_is_the_domains_own_or_that_above(zone: dict[str, list[str]], location: str | None) -> None:
+    dns = FakeDNS({(name, "txt"): [text.encode() for text in texts] for name, texts in zone.items()})
+    found = asyncio.run(records.find_bimi(dns, "mail.example.org", "example.org"))
+    assert (None if found is None else found.location) == location
+
+
+@pytest.mark.parametrize(("text", "error"), [("v=BIMI1; l=http://a.example", MailError), (None, DNSUnavailable)])
+def test_a_bimi_record_that_cannot_be_had_or_read(text: str | None, error: type[Exception]) -> None:
+    dns = FakeDNS({(OWN, "txt"): None if text is None else [text.encode()]})
+    with pytest.raises(error):
+        asyncio.run(records.find_bimi(dns, "mail.example.org", "example.org"))
 
 
 PARSERS = [records.parse_sts_record, records.parse_tls_report_record, records.parse_bimi, records.parse_sts_policy]

@@ -54,44 +54,6 @@ def test_a_proxy_flow_writes_one_line(line):
     assert isinstance(proxied(f'Pass(["command" => {line}]);', "NOOP"), Defer)
 
 
-ASKING = """
-    if ($saslstate == 0) Reply("one");
-    if ($saslstate == 1 and $saslresponse == "1") Reply("two");
-    if ($saslresponse == "2") Accept(["username" => "alice"]);
-    Reject();
-"""
-
-
-def authenticated(flow: str, *answers: bytes) -> tuple[list[str], str | None]:
-    """The replies of a dialog in which the client answers so, and who has authenticated then."""
-
-    async def visit() -> tuple[list[str], str | None]:
-        session = Stage().session({"auth": flow})
-        replies = []
-        for state, answer in enumerate([b"", *answers]):
-            reply = await now(session.authenticate("CUSTOM", "", "", state=state, response=answer))
-            replies.append(str(reply))
-        return replies, session.connection.username
-
-    return asyncio.run(visit())
-
-
-def test_an_auth_flow_asks_until_it_knows():
-    one, two = (base64.b64encode(text).decode() for text in (b"one", b"two"))
-    assert authenticated(ASKING, b"1", b"2") == (
-        [f"334 {one}", f"334 {two}", "235 2.7.0 Authentication succeeded"], "alice",
-    )  # fmt: skip
-    assert authenticated(ASKING, b"0") == ([f"334 {one}", "535 5.7.8 Authentication failed"], None)
-
-
-def test_a_door_that_cannot_go_on_hears_a_temporary_failure():
-    async def visit() -> tuple[str, str | None]:
-        session = Stage().session({"auth": ASKING})
-        return str(await now(session.authenticate("PLAIN", "a", "b"))), session.connection.username
-
-    assert asyncio.run(visit()) == ("454 4.7.0 Cannot authenticate now", None)
-
-
 def test_a_letter_leaves_with_the_verdict():
     on = Stage()
     on.data(

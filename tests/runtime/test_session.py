@@ -146,11 +146,30 @@ def test_where_nobody_can_authenticate_it_is_said():
         ("a@other.example", {"relay_from": (ip_network("198.51.100.0/24"), ip_network("2001:db8::/32"))}, 550),
         ("a@other.example", {"recipient_domains": ()}, 550),
         ("a@other.example", {"recipient_domains": (), "takes_all": True}, 250),
-        ("postmaster", {}, 550),
+        ("postmaster", {}, 250),
+        ("POSTMASTER", {"recipient_domains": (".example.net",)}, 550),
+        ("postmaster", {"recipient_domains": (), "require_auth": False}, 550),
+        ("postmaster", {"recipient_domains": (), "routes": (Route(("lists.example",)),)}, 250),
     ],
 )
 def test_we_relay_only_for_whom_we_are_told_to(recipient, policy, code):
     assert codes(f"mail a@b.example; rcpt {recipient}", **policy)[1] == code
+
+
+def test_a_postmaster_without_a_domain_is_that_of_the_first_domain():
+    """RFC 5321 §4.5.1."""
+    stage = Stage()
+    rows = (Route((".lists.example", "lists.example"), {}, "lists"),)
+
+    async def whole(domains: tuple[str, ...]) -> str:
+        session = stage.session({}, recipient_domains=domains, routes=rows)
+        await take(session, "mail", "a@b.example")
+        await take(session, "rcpt", "PostMaster")
+        (recipient,) = session.transaction.recipients
+        return f"{recipient.address.address} {recipient.transportid}"
+
+    assert asyncio.run(whole((".example.net", "example.net", "example.org"))).startswith("PostMaster@example.net ")
+    assert asyncio.run(whole(())) == "PostMaster@lists.example lists"
 
 
 def test_an_rcptto_flow_decides_alone_only_where_nothing_else_is_said():

@@ -1,7 +1,10 @@
 """A slow resolver holds up the message that asks, for a bounded time, and nobody else."""
 
 import asyncio
+import itertools
 import time
+
+import pytest
 
 from flowengine.mail import dkim
 from flowengine.mail.addresses import parse_path
@@ -127,3 +130,49 @@ def test_other_sessions_go_on_while_one_waits() -> None:
 
     assert asyncio.run(both()) < 0.9
     assert order == ["example.com"] * 20 + ["example.org"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ScanDMARC();",
+        'DKIMVerify(GetMailMessage()->getHeaders("DKIM-Signature", ["field" => true])[0])["result"];',
+        'DKIMSDID([], ["signature_limit" => 3]);',
+        'GetMailMessage()->verifyDKIM(GetMailMessage()->getHeaders("DKIM-Signature", ["field" => true])[0])["result"];',
+    ],
+)
+def test_other_sessions_go_on_while_a_large_body_is_hashed(call: str) -> None:
+    raw = b"From: a@example.org\r\n\r\n" + b"y \t z\r\n" * 6_000_000
+    seal = dkim.Seal(selector="s1", domain="example.org", key=key("example"))
+    signed = dkim.sealed(Message(raw), seal, NOW).render()
+    stage = Stage(
+        dns=FakeResolver(
+            {
+                "_dmarc.example.org": "v=DMARC1; p=reject",
+                "_dmarc.org": "none",
+                "example.org": "none",
+                "s1._domainkey.example.org": key("example").record(),
+            }
+        )
+    )
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(time.monotonic())
+            await asyncio.sleep(0.005)
+
+    async def visit() -> None:
+        session = stage.session({"data": f"echo {call}"})
+        await now(session.helo("EHLO", "mx.example.org"))
+        await now(session.mail_from(parse_path("<a@example.org>"), {}))
+        await now(session.rcpt_to(parse_path("<bob@example.net>"), {}))
+        ticking = asyncio.create_task(tick())
+        await asyncio.sleep(0.02)
+        ticks.clear()
+        await session.data(Message(signed))
+        ticking.cancel()
+
+    asyncio.run(visit())
+    assert "pass" in str(stage.outbox.outcomes[-1].runs[0].output)
+    assert max(late - soon for soon, late in itertools.pairwise(ticks)) < (ticks[-1] - ticks[0]) / 2

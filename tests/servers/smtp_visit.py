@@ -29,6 +29,7 @@ class Visit:
     sender: str | None = None
     recipients: list[str] = field(default_factory=list)
     gone: int = 0
+    tls: Mapping[str, Any] = field(default_factory=dict)
 
     def _answer(self, step: str, argument: str, default: Reply = YES) -> Step:
         self.events.append((step, argument))
@@ -43,12 +44,18 @@ class Visit:
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         return self._answer(verb.lower(), host, Reply(250, "", ""))
 
-    def encrypted(self, tls: Mapping[str, str | int]) -> None:
-        self.events.append(("tls", str(tls["protocol"])))
+    def encrypted(self, tls: Mapping[str, Any]) -> None:
+        self.tls = tls
+        self.events.append(("tls", ""))
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
         default = Reply(235, "2.7.0", "Welcome") if password == "secret" else Reply(535, "5.7.8", "Wrong")  # noqa: S105  # a test's
         return self._answer("auth", f"{mechanism} {username} {password}", default)
+
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        default = Reply(535, "5.7.8", "Wrong")
+        said = "-" if response is None else response.decode("latin-1")
+        return self._answer("exchange", f"{mechanism},{state},{said}", default)
 
     def impersonate(self, client: Client, **about: str | None) -> Step:
         known = " ".join(f"{name}={value}" for name, value in about.items() if value is not None)

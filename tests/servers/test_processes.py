@@ -261,6 +261,70 @@ def test_workers_give_up_root_and_a_place_they_cannot_write_to_is_said(folder):
         assert server.process.poll() is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_a_reload_that_fails_late_leaves_nothing_behind(folder):
+    """Its workers do not get ready: the old ones keep their account, also when replaced, and its ports are closed."""
+    for place in (folder, *folder.parents[:3]):
+        with contextlib.suppress(PermissionError):
+            place.chmod(place.stat().st_mode | 0o011)
+    closed, more = folder / "closed", free_port()
+    closed.mkdir(mode=0o500)
+    with Running(folder, "Deliver();", top='user = "nobody"') as server:
+        text = server.config.read_text().replace('user = "nobody"', 'user = "daemon"')
+        text = text.replace(f'"{folder}/sink"', f'"{closed}"').replace(
+            "[transports.sink]",
+            f'[listeners.more]\naddress = "127.0.0.1:{more}"\nrelay_from = ["127.0.0.0/8"]\ntransport = "sink"\n'
+            "[transports.sink]",
+        )
+        server.config.write_text(text)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: server.lines("reload failed"))
+        assert "cannot write to" in server.lines("reload failed")[0]["text"]
+        until(lambda: not reachable(more))
+        watch_and_workers = server.workers()
+        for pid in watch_and_workers:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: len(server.workers()) == 3 and not server.workers() & watch_and_workers)
+        uid = pwd.getpwnam("nobody").pw_uid
+        assert server.answer() == "250"
+        for pid in server.workers():
+            assert f"\nUid:\t{uid}\t{uid}\t{uid}" in Path(f"/proc/{pid}/status").read_text()
+
+
+def listening(pids: set[int]) -> set[str]:
+    """Where these processes accept connections over the network: addresses as /proc writes them."""
+    sockets = set()
+    for pid in pids:
+        for one in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                sockets.add(str(one.readlink()))
+    found = set()
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            listens = fields[3] == "0A" or (table.startswith("udp") and fields[2].endswith(":0000"))
+            if listens and f"socket:[{fields[9]}]" in sockets:
+                found.add(fields[1].partition(":")[0])
+    return found
+
+
+def test_the_embedded_default_is_for_this_machine_only(tmp_path):
+    """What a port scan from outside would find: nothing."""
+    command = [sys.executable, "-m", "flowengine", "serve"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  # our own program
+        try:
+            ready = process.stdout.readline()
+            if not ready and "in use" in (said := process.stderr.read()):
+                pytest.skip(f"its ports are taken here: {said.strip()}")
+            assert ready.startswith("ready "), ready
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            until(lambda: len(children.read_text().split()) > 1)
+            found = listening({process.pid, *map(int, children.read_text().split())})
+            assert found and found <= {"0100007F", "00000000000000000000000001000000"}
+        finally:
+            process.terminate()
+
+
 def test_an_address_in_use_is_said_and_nothing_runs(folder):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -6,8 +6,9 @@ from dataclasses import replace
 from flowengine.mail import dkim
 from flowengine.mail.message import Message
 from flowengine.servers.case_keys import case_key
+from flowengine.servers.explaining import verify_text
 from flowengine.servers.play import Visit
-from flowengine.servers.verifying import verify_message, verify_text
+from flowengine.servers.verifying import verify_message
 from flowengine.services.fakes import FakeResolver, fake_services
 
 MAIL = Message(b"From: a@example.org\r\nTo: b@example.net\r\nSubject: x\r\n\r\nhello\r\n")
@@ -41,3 +42,10 @@ def test_dkimpy_agrees_on_good_and_bad_signatures_and_is_not_asked_without_a_key
 def test_a_disagreement_is_said():
     said = verify_text(replace(report(signed()), second_opinion=(None, False, True)))
     assert said.count("dkimpy says otherwise") == said.count("dkimpy agrees") == 1
+
+
+def test_a_message_cannot_steer_the_terminal_of_who_reads_about_it():
+    hostile = b"DKIM-Signature: v=1; s=\x1b[2J\x9b; d=a\r\n\tb; h=" + b"x" * 5000 + b"\r\n" + MAIL.render()
+    said = verify_text(report(hostile))
+    assert all(line.isprintable() and len(line) <= 1000 for line in said.splitlines())
+    assert "DKIM   permerror" in said

@@ -13,8 +13,8 @@ from smtp_visit import OPTIONS, with_limits
 from test_smtp_server import ENVELOPE, House, Peer, run, serving
 
 from flowengine.mail.errors import MailError
+from flowengine.runtime.places import place_of
 from flowengine.servers.smtp import Capacity, Client
-from flowengine.servers.smtp.places import place_of
 from flowengine.servers.smtp.proxy import Header, read_header
 
 __all__ = ["run"]  # a fixture
@@ -32,6 +32,11 @@ V6 = bytes.fromhex("20010db8000000000000000000000007") * 2 + struct.pack("!HH", 
 HEADERS = [
     (b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 25\r\n", ("192.0.2.7", 4000), ("198.51.100.1", 25)),
     (b"PROXY TCP6 2001:DB8::7 2001:db8::1 4000 25\r\n", ("2001:db8::7", 4000), ("2001:db8::1", 25)),
+    (b"PROXY TCP4 192.0.2.0 192.0.2.255 0 65535\r\n", ("192.0.2.0", 0), ("192.0.2.255", 65535)),
+    (b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n",) + (("255.255.255.255", 65535),) * 2,
+    (b"PROXY TCP6 " + b"ffff:" * 7 + b"ffff " + b"ffff:" * 7 + b"ffff 65535 65535\r\n",)
+    + (("ffff:" * 7 + "ffff", 65535),) * 2,
+    (b"PROXY TCP6 2020:dead::0001 2021:cafe:: 8000 443\r\n", ("2020:dead::1", 8000), ("2021:cafe::", 443)),
     (b"PROXY UNKNOWN\r\n", None, None),
     (b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n", None, None),
     (version_2(V4), ("192.0.2.7", 4000), ("198.51.100.1", 25)),
@@ -42,6 +47,9 @@ HEADERS = [
     (version_2(b"x" * 216, 0x31), None, None),
     (version_2(V4, 0x12), None, None),
     (version_2(b"any", 0x99, 0x20), None, None),
+    (version_2(V6, 0x22, 0x20), None, None),
+    (version_2(b"asdfghjkl", 0, 0x20), None, None),
+    (version_2(b"whatever", 0x20), None, None),
     (version_2(b"", 0), None, None),
 ]
 WRONG = [
@@ -55,6 +63,22 @@ WRONG = [
     b"PROXY TCP4 192.0.2.7 198.51.100.1 65536 25\r\n",
     b"PROXY TCP4 192.0.2.7 198.51.100.1 -1 25\r\n",
     b"PROXY TCP4 192.0.2 198.51.100.1 1 25\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 04000 25\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 00\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 4000  25\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 25 \r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 +4000 25\r\n",
+    b"PROXY TCP4 192.0.2.7 198.51.100.1 4000 25\n",
+    b"PROXY TCP4 192.0.2.07 198.51.100.1 4000 25\r\n",
+    b"PROXY TCP4 192.0.2.a 198.51.100.1 4000 25\r\n",
+    b"PROXY TCP6 2020:dead::000g 2021:cafe::1 4000 25\r\n",
+    b"PROXY TCP6 2020:dead::1 198.51.100.1 4000 25\r\n",
+    b"PROXY TCP 192.0.2.7 198.51.100.1 4000 25\r\n",
+    b"PROXY UDP4 192.0.2.7 198.51.100.1 4000 25\r\n",
+    b"PROXY UNKNOWN\n",
+    b"PROXY UNKNOWN " + b"*" * 100 + b"\r\n",
+    b"PROXY1 UNKNOWN x\r\n",
+    b"PROXI TCP4 192.0.2.7 198.51.100.1 4000 25\r\n",
     b"PROXY \r\n",
     b"PROXY " + b"x" * 200,
     b"proxy TCP4 192.0.2.7 198.51.100.1 4000 25\r\n",
@@ -135,7 +159,14 @@ def test_the_client_is_whom_the_balancer_names(
 def test_without_a_proper_header_the_connection_closes_without_a_word(run: Callable[..., None]) -> None:
     async def main() -> None:
         async with serving(with_limits(replace(OPTIONS, proxy=LOOPBACK), proxy_time=0.2)) as house:
-            for pieces in ([b"EHLO c\r\n"], [b"PROXY TCP4", b" 1\r\n"], [b"PROXY "], []):
+            for pieces in (
+                [b"EHLO c\r\n"],
+                [b"PROXY TCP4", b" 1\r\n"],
+                [b"PROXY "],
+                [HEADERS[0][0][:-1]],
+                [version_2(V4)[:-1]],
+                [],
+            ):
                 peer = await arrive(house, *pieces)
                 assert await peer.rest() == ""
             leaving = await arrive(house, b"PROXY ")
@@ -270,7 +301,7 @@ def test_who_talks_before_the_greeting_is_refused(run: Callable[..., None]) -> N
             gone.reset()
             assert await early.rest() == "554 5.5.1 You talked before the greeting\r\n"
             assert await patient.lines(1) == ["220 mx.example.net ESMTP"]
-            assert asyncio.get_running_loop().time() - started >= 0.3
+            assert asyncio.get_running_loop().time() - started >= 0.29
             assert len(house.visits) == 1
             refused = [fields["why"] for name, fields in house.reported if name == "smtp.refused"]
             assert refused == ["talked before the greeting"]

@@ -92,9 +92,12 @@ class Peer:
         return [(await self.reader.readuntil(b"\r\n")).decode().rstrip("\r\n") for _ in range(count)]
 
     async def rest(self) -> str:
+        return (await self.rest_of_bytes()).decode()
+
+    async def rest_of_bytes(self) -> bytes:
         with contextlib.suppress(ConnectionResetError):
-            return (await self.reader.read()).decode()
-        return ""
+            return await self.reader.read()
+        return b""
 
 
 @contextlib.asynccontextmanager
@@ -207,15 +210,22 @@ def test_a_client_that_leaves_within_a_message_delivers_nothing(
     run(main())
 
 
+@pytest.mark.parametrize("how", ["reset", "closed", "half closed"])
 @pytest.mark.parametrize("half", [b"", b"MAIL FR", b"NOOP " + b"x" * 20_000, b"BDAT 99 LAST\r\nhalf"])
-def test_a_client_that_leaves_within_a_command_is_gone(run: Callable[..., None], half: bytes) -> None:
+def test_a_client_that_leaves_within_a_command_is_gone(run: Callable[..., None], half: bytes, how: str) -> None:
     async def main() -> None:
         async with serving() as house:
             peer = await house.client()
             await peer.say(ENVELOPE, 2)
             peer.writer.write(half)
             await peer.writer.drain()
-            peer.reset()
+            if how == "reset":
+                peer.reset()
+            elif how == "closed":
+                peer.writer.close()
+            else:
+                peer.writer.write_eof()
+                assert await peer.rest() == ""
             await house.until(lambda: house.visits[0].gone == 1)
             assert house.visits[0].messages == []
 

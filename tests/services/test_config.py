@@ -248,6 +248,14 @@ def test_a_listener_that_says_for_whom_is_no_open_relay(guard: str) -> None:
     assert parse(LISTENER + guard, files=False).listeners["a"].transport == "out"
 
 
+def test_a_proxy_header_cannot_stand_before_implicit_tls() -> None:
+    keys = 'recipient_domains = ["example.net"]\nproxy = ["10.0.0.1"]\n'
+    tls = 'tls = { certificate = "c", key = "k", implicit = true }'
+    (line,) = problems_of(LISTENER + keys + tls)
+    assert "PROXY header cannot stand before implicit TLS" in line
+    assert parse(LISTENER + keys + tls.replace("true", "false"), files=False).listeners["a"].proxy
+
+
 def test_a_sink_forwards_nothing_so_it_may_take_all() -> None:
     text = '[transports.s]\nsink = "s"\n[listeners.a]\naddress = "127.0.0.1:0"\ntransport = "s"\n'
     config = parse(text, files=False)

@@ -113,3 +113,31 @@ def test_the_name_of_an_event_cannot_break_out_of_its_field() -> None:
 def test_places_that_there_are_not(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a|no place|no port"):
         parse_log_target(text)
+
+
+REPORT = "[DMARC] [MAIL].From=a.example SPF=pass DKIM=unaligned DMARC=pass (action=pass; id=01; ts=1)"
+
+
+@pytest.mark.parametrize("process", [100, 7, 123])
+def test_a_line_for_dmarc_reports_is_the_message_that_opendmarc_halonlog_reads(monkeypatch, process) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: process)
+    about = {"timestamp": "2026-11-21T14:00:00.000Z", "event": "dmarc", "id": "01", "result": "pass"}
+    wire = syslog_line("info", {**about, "line": REPORT}, "mx.example.net").decode()
+    _, stamp, host, name, pid, _, _, text = wire.split(" ", 7)
+    written = f"Nov 21 14:00:00 {host} {name}[{pid}]: {text}"  # as rsyslog writes it into a file
+    reporter = re.search(r" ([^ ]+) smtpd\[[1-9]*\]:", written)
+    listed = re.search(r"\[DMARC\][^\(]*\((.*)\)$", written)
+    assert reporter is not None and reporter[1] == "mx.example.net" and stamp == about["timestamp"]
+    assert listed is not None and listed[1] == "action=pass; id=01; ts=1"
+    for other in (about, {**about, "event": "verdict", "line": REPORT}):
+        assert b" flowengine %d " % process in syslog_line("info", other, "h")
+
+
+def test_the_journal_has_the_line_for_dmarc_reports_as_its_message(tmp_path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(tmp_path / "journal"))
+        server.settimeout(5)
+        Journal(str(tmp_path / "journal"))("info", {"event": "dmarc", "id": "01", "line": REPORT})
+        data = server.recv(65536)
+    assert f"MESSAGE={REPORT}\n".encode() in data
+    assert b"SYSLOG_IDENTIFIER=smtpd\n" in data and b"FLOWENGINE_ID=01\n" in data

@@ -8,7 +8,7 @@ from pathlib import Path
 from dns_server import DNSServer
 from next_hop import NextHop, listening
 
-from tests.world.certificates import Authority
+from tests.world.certificates import Office
 from tests.world.engine import serving
 
 CONFIG = """\
@@ -48,7 +48,7 @@ def send(port: int, recipient: str) -> tuple[int, bytes]:
 
 def test_mail_for_a_domain_finds_its_exchanger_and_nobody_else(tmp_path: Path) -> None:
     async def main() -> None:
-        context = Authority(tmp_path).server("mx.x.example")
+        context = Office(tmp_path).server("mx.x.example")
         hop = NextHop({".": "250 2.0.0 queued as Q1"}, ("STARTTLS", "CHUNKING"), tls=context, host="127.0.0.2")
         with DNSServer(ZONE) as dns:
             async with listening(hop):
@@ -70,5 +70,30 @@ def test_mail_for_a_domain_finds_its_exchanger_and_nobody_else(tmp_path: Path) -
         assert about["host"] == f"mx.x.example[127.0.0.2]:{hop.port}" and about["tls"].startswith("TLSv1.3")
         (refused,) = [line for line in lines if line["event"] == "not delivered" and line["stage"] == "tls"]
         assert "mismatch" in refused["reply"] and refused["host"].startswith("mx.forged.example[")
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_clients_are_offered_what_the_next_hop_can_do(tmp_path: Path) -> None:
+    def offered(port: int) -> dict[str, str]:
+        with smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
+            client.ehlo("client.example")
+            return client.esmtp_features
+
+    def play(hop: NextHop) -> None:
+        config = tmp_path / "flowengine.toml"
+        text = CONFIG.format(folder=tmp_path, dns="127.0.0.1:9", port=0).partition("[transports.internet]")[0]
+        config.write_text(f'{text}[transports.internet]\nhost = "127.0.0.1:{hop.port}"\n')
+        with serving(config, 1, tmp_path / "log") as engine:
+            before = offered(engine.ports["in"])
+            assert send(engine.ports["in"], "b@x.example")[0] == 250
+            after = offered(engine.ports["in"])
+        assert before.keys() - after.keys() == {"smtputf8", "dsn"}
+        assert (before["size"], after["size"]) == (str(50 << 20), "100000")
+
+    async def main() -> None:
+        hop = NextHop(extensions=("8BITMIME", "SIZE 100000"))
+        async with listening(hop):
+            await asyncio.to_thread(play, hop)
 
     asyncio.run(asyncio.wait_for(main(), 30))

@@ -18,7 +18,7 @@ from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
 from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.relay import Answer, Pool, Stage, open_first
 from flowengine.services.relay.stuffing import counted
-from tests.world.certificates import authority
+from tests.world.certificates import office
 
 CHUNKING = ("PIPELINING", "8BITMIME", "CHUNKING", "DSN")
 
@@ -138,7 +138,7 @@ def test_a_parameter_cannot_break_out_of_its_command() -> None:
 def test_tls_that_the_sender_required(
     tmp_path_factory: pytest.TempPathFactory, extensions: tuple[str, ...], names: tuple[str, ...], expected: Any
 ) -> None:
-    ca = authority(tmp_path_factory.mktemp("tls"))
+    ca = office(tmp_path_factory.mktemp("tls"))
 
     async def main() -> None:
         async with listening(NextHop(extensions=extensions, tls=ca.server(*names) if names else None)) as hop:
@@ -157,7 +157,7 @@ def test_tls_that_the_sender_required(
 
 
 def test_where_a_message_went_is_noted_with_its_tls(tmp_path: Path) -> None:
-    ca = authority(tmp_path)
+    ca = office(tmp_path)
 
     async def main() -> None:
         tls = ca.server("x.example")

@@ -14,7 +14,7 @@ from flowengine.servers.smtp import loop_factory
 from flowengine.services.config import SASL, TransportTLS
 from flowengine.services.outbox import safety
 from flowengine.services.relay import Answer, Envelope, Login, Pool, RelaySettings, Stage
-from tests.world.certificates import Authority, authority
+from tests.world.certificates import Office, office
 
 LOOPS = {"asyncio": asyncio.new_event_loop}
 if loop_factory() is not asyncio.new_event_loop:
@@ -36,11 +36,11 @@ def run(request: pytest.FixtureRequest) -> Callable[[Awaitable[None]], None]:
 
 
 @pytest.fixture(scope="module")
-def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("tls"))
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    return office(tmp_path_factory.mktemp("tls"))
 
 
-def towards(hop: NextHop, mode: str, ca: Authority, name: str = "mx.example.net", **more: Any) -> Pool:
+def towards(hop: NextHop, mode: str, ca: Office, name: str = "mx.example.net", **more: Any) -> Pool:
     tls = TransportTLS(mode=mode, authorities=ca.file, implicit=hop.implicit)  # type: ignore[arg-type]  # one of them
     return Pool(hop.settings(encryption=safety.encryption(tls, name), **more))
 
@@ -53,7 +53,7 @@ async def deliver(pool: Pool, envelope: Envelope = ONE) -> Answer:
     return (await transaction.send(MESSAGE))[0]
 
 
-def hop(ca: Authority, *names: str, answers: dict[str, Any] | None = None, **more: Any) -> NextHop:
+def hop(ca: Office, *names: str, answers: dict[str, Any] | None = None, **more: Any) -> NextHop:
     given = {"extensions": OFFERED, **more}
     return NextHop(answers or {}, tls=ca.server(*names) if names else None, **given)
 
@@ -62,7 +62,7 @@ def hop(ca: Authority, *names: str, answers: dict[str, Any] | None = None, **mor
 @pytest.mark.parametrize("implicit", [False, True])
 @pytest.mark.parametrize("mode", ["may", "require", "verify"])
 def test_with_tls_the_message_comes_encrypted(
-    run: Callable[..., None], ca: Authority, mode: str, implicit: bool, protocol: str
+    run: Callable[..., None], ca: Office, mode: str, implicit: bool, protocol: str
 ) -> None:
     async def main() -> None:
         next_hop = hop(ca, "mx.example.net", implicit=implicit, lmtp=protocol == "lmtp")
@@ -100,7 +100,7 @@ def test_with_tls_the_message_comes_encrypted(
 )
 def test_opportunistic_tls_goes_on_without_and_never_believes_what_came_before(
     run: Callable[..., None],
-    ca: Authority,
+    ca: Office,
     mode: str,
     names: tuple[str, ...],
     answers: dict[str, Any],
@@ -139,7 +139,7 @@ def test_opportunistic_tls_goes_on_without_and_never_believes_what_came_before(
 )
 def test_required_tls_that_cannot_be_had_defers(
     run: Callable[..., None],
-    ca: Authority,
+    ca: Office,
     mode: str,
     names: tuple[str, ...] | None,
     answers: dict[str, Any],
@@ -159,9 +159,9 @@ def test_required_tls_that_cannot_be_had_defers(
     run(main())
 
 
-def test_a_certificate_of_an_unknown_authority_is_none(run: Callable[..., None], ca: Authority, tmp_path: Path) -> None:
+def test_a_certificate_of_an_unknown_authority_is_none(run: Callable[..., None], ca: Office, tmp_path: Path) -> None:
     async def main() -> None:
-        async with listening(hop(Authority(tmp_path), "mx.example.net")) as one:
+        async with listening(hop(Office(tmp_path), "mx.example.net")) as one:
             pool = towards(one, "verify", ca)
             answer = await deliver(pool)
             assert (answer.reply.code, answer.stage) == (451, Stage.TLS) and "mismatch" not in answer.reply.text
@@ -170,7 +170,7 @@ def test_a_certificate_of_an_unknown_authority_is_none(run: Callable[..., None],
     run(main())
 
 
-def test_an_address_is_named_by_the_certificate_too(run: Callable[..., None], ca: Authority) -> None:
+def test_an_address_is_named_by_the_certificate_too(run: Callable[..., None], ca: Office) -> None:
     async def main() -> None:
         async with listening(hop(ca, "127.0.0.1")) as one:
             pool = towards(one, "verify", ca, "127.0.0.1")
@@ -180,7 +180,7 @@ def test_an_address_is_named_by_the_certificate_too(run: Callable[..., None], ca
     run(main())
 
 
-def test_a_client_certificate_is_shown_when_asked_for(run: Callable[..., None], ca: Authority) -> None:
+def test_a_client_certificate_is_shown_when_asked_for(run: Callable[..., None], ca: Office) -> None:
     async def main() -> None:
         context = ca.server("mx.example.net")
         context.verify_mode = ssl.CERT_REQUIRED
@@ -195,7 +195,7 @@ def test_a_client_certificate_is_shown_when_asked_for(run: Callable[..., None], 
     run(main())
 
 
-def test_a_server_that_only_speaks_an_old_tls_is_refused(run: Callable[..., None], ca: Authority) -> None:
+def test_a_server_that_only_speaks_an_old_tls_is_refused(run: Callable[..., None], ca: Office) -> None:
     async def main() -> None:
         context = ca.server("mx.example.net")
         context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -208,7 +208,7 @@ def test_a_server_that_only_speaks_an_old_tls_is_refused(run: Callable[..., None
     run(main())
 
 
-def test_a_handshake_that_stalls_ends(run: Callable[..., None], ca: Authority) -> None:
+def test_a_handshake_that_stalls_ends(run: Callable[..., None], ca: Office) -> None:
     async def main() -> None:
         async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"220 x\r\n")
@@ -239,7 +239,7 @@ def test_a_handshake_that_stalls_ends(run: Callable[..., None], ca: Authority) -
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2"])
-def test_we_authenticate_under_tls(run: Callable[..., None], ca: Authority, mechanism: str) -> None:
+def test_we_authenticate_under_tls(run: Callable[..., None], ca: Office, mechanism: str) -> None:
     async def main() -> None:
         offered = ("PIPELINING", "STARTTLS", f"AUTH CRAM-MD5 {mechanism}")
         async with listening(hop(ca, "mx.example.net", users={"relay": "s3cret"}, extensions=offered)) as one:
@@ -256,7 +256,7 @@ def test_we_authenticate_under_tls(run: Callable[..., None], ca: Authority, mech
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "XOAUTH2"])
 def test_refused_credentials_are_not_offered_again_at_once(
-    run: Callable[..., None], ca: Authority, mechanism: str
+    run: Callable[..., None], ca: Office, mechanism: str
 ) -> None:
     async def main() -> None:
         offered = ("STARTTLS", f"AUTH {mechanism}")
@@ -284,7 +284,7 @@ def test_refused_credentials_are_not_offered_again_at_once(
     ids=repr,
 )
 def test_no_authentication_no_mail(
-    run: Callable[..., None], ca: Authority, extensions: tuple[str, ...], answers: dict[str, str], told: str
+    run: Callable[..., None], ca: Office, extensions: tuple[str, ...], answers: dict[str, str], told: str
 ) -> None:
     async def main() -> None:
         async with listening(hop(ca, answers=answers, extensions=extensions, users={"relay": "s3cret"})) as one:
@@ -320,12 +320,12 @@ def test_no_password_goes_over_a_network_in_clear(run: Callable[..., None], monk
 
 
 @pytest.mark.parametrize("extension", ["CHUNKING", "8BITMIME"])
-def test_a_large_message_arrives_by_tls_byte_for_byte(run: Callable[..., None], ca: Authority, extension: str) -> None:
+def test_a_large_message_arrives_by_tls_byte_for_byte(run: Callable[..., None], ca: Office, extension: str) -> None:
     async def main() -> None:
         async with listening(hop(ca, "mx.example.net", extensions=("STARTTLS", extension))) as one:
             pool = towards(one, "verify", ca, patience=RelaySettings().patience)
             message = b"".join(b".%d\r\n%s\r\n" % (number, b"x" * 970) for number in range(3000))
-            transaction = await pool.open(replace(ONE, size=len(message)))
+            transaction = await pool.open(ONE._replace(size=len(message)))
             chunks = [memoryview(message)[at : at + 100_003] for at in range(0, len(message), 100_003)]
             assert (await transaction.send(chunks))[0].positive
             assert one.messages[0][2] == message and one.encrypted == [True]
@@ -334,7 +334,7 @@ def test_a_large_message_arrives_by_tls_byte_for_byte(run: Callable[..., None], 
     run(main())
 
 
-def test_a_next_hop_that_stops_reading_tls_is_given_up(run: Callable[..., None], ca: Authority) -> None:
+def test_a_next_hop_that_stops_reading_tls_is_given_up(run: Callable[..., None], ca: Office) -> None:
     async def main() -> None:
         async with listening(hop(ca, "mx.example.net", read_slowly=5)) as one:
             pool = towards(one, "require", ca)

@@ -13,6 +13,8 @@ from flowengine.services import users as users_module
 from flowengine.services.config import ConfigError, parse
 from flowengine.services.fakes import FakeClock, FakeLog
 from flowengine.services.passwords import STRENGTH, Hash, hash_password
+from flowengine.services.saslprep import saslprep
+from flowengine.services.shared import SharedFile, SharedRates
 from flowengine.services.users import PasswordChecker, open_users
 from flowengine.services.users_file import add_user, read_users, remove_user
 
@@ -165,6 +167,25 @@ def test_users_added_at_once_are_all_there(tmp_path: Path) -> None:
     assert len(read_users(path)) == 20
 
 
+@pytest.mark.parametrize(
+    ("typed", "prepared"),
+    [
+        ("user", "user"), ("USER", "USER"), ("I\u00adX", "IX"), ("\u00aa", "a"), ("\u2168", "IX"),  # RFC 4013 §3
+        ("a\u00a0b", "a b"), ("p\u0061\u0308", "p\u00e4"), ("\ufb01", "fi"), ("\u0627\u0628", "\u0627\u0628"),
+        ("\U0001f600", "\U0001f600"),
+    ],
+)  # fmt: skip
+def test_saslprep(typed: str, prepared: str) -> None:
+    assert saslprep(typed) == prepared == saslprep(prepared)
+    assert Hash.parse(hash_password(typed, CHEAP)).verifies(prepared)
+
+
+@pytest.mark.parametrize("text", ["\u0007", "\u0627\u0031", "a\u0627", "\ue000", "\ufffd", "\u200e\u0627b"])
+def test_saslprep_prohibits(text: str) -> None:
+    with pytest.raises(ValueError):
+        saslprep(text)
+
+
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +258,28 @@ async def test_a_client_that_guesses_is_put_off_for_a_while(world: World) -> Non
     assert await world.tries("alice", "right") is True
 
 
+async def test_wrong_guesses_wait_twice_as_long_each_time(world: World) -> None:
+    def waited(start: float) -> float:
+        return round(world.clock.moment - start, 3)
+
+    delays = []
+    for number in range(9):
+        start = world.clock.moment
+        assert await world.tries("alice", f"guess {number}") is False
+        delays.append(waited(start))
+    assert delays == [0, 0, 0.25, 0.5, 1, 2, 4, 4, 4]
+    start = world.clock.moment
+    assert await world.tries("alice", "guess", "192.0.2.2") is False
+    assert waited(start) == 4, "from elsewhere too: the user is what is guessed"
+    assert await world.tries("nobody", "guess", "192.0.2.3") is False
+    assert waited(start) == 4, "another client and another user wait for nothing"
+    assert await world.tries("alice", "right", "192.0.2.2") is True
+    assert waited(start) == 4, "who knows the password does not wait"
+    start = world.clock.moment
+    assert await world.tries("alice", "guess", "192.0.2.2") is False
+    assert waited(start) == 0, "nor for the guesses of others where he has been"
+
+
 async def test_a_whole_v6_network_is_one_client(world: World) -> None:
     for number in range(users_module.CLIENT_FAILURES):
         await world.tries("alice", f"guess {number}", f"2001:db8::{number + 1:x}")
@@ -253,6 +296,23 @@ async def test_a_user_whom_many_guess_is_put_off_except_where_he_was_before(worl
     assert await world.tries("alice", "right", "198.51.100.1") is True
 
 
+async def test_the_workers_of_a_machine_count_guesses_together(world: World, tmp_path: Path) -> None:
+    files = [SharedFile(tmp_path / "shared.db", world.clock, FakeLog()) for _ in range(2)]
+    files[0].prepare()
+    workers = [
+        PasswordChecker(world.path, 2, world.clock, FakeLog(), SharedRates(file, realm="passwords")) for file in files
+    ]
+    assert await workers[0].verify("alice", "right", "198.51.100.1") is True
+    for number in range(users_module.USER_FAILURES):
+        assert await workers[number % 2].verify("alice", f"guess {number}", f"203.0.113.{number}") is False
+    world.clock.moment += users_module.REMEMBERED + 1
+    assert [await one.verify("alice", "right", "198.51.100.2") for one in workers] == [None, None]
+    assert await workers[1].verify("alice", "right", "198.51.100.1") is True, "the other worker has seen it there"
+    assert SharedRates(files[0]).count("client", "203.0.113.1", 600, world.clock.now()) == 0, "flows count apart"
+    for one in (*workers, *files):
+        one.close()
+
+
 async def test_a_crowd_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     at_once: list[int] = []
@@ -265,11 +325,10 @@ async def test_a_crowd_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Hash, "verifies", slow)
     crowd = [asyncio.create_task(world.tries(f"u{n}", "x", f"10.0.{n // 250}.{n % 250}")) for n in range(250)]
     one = [asyncio.create_task(world.tries(f"v{n}", "x", "10.9.9.9")) for n in range(100)]
-    for _ in range(40):  # the file is read in a thread first
-        await asyncio.sleep(0.1)
-        if any(task.done() for task in crowd):
-            break
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(10):
+        while len(at_once) < 2 or not any(task.done() for task in crowd):  # noqa: ASYNC110  # threads give no event
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
     assert len(at_once) == 2
     assert sum(task.done() for task in crowd) == 250 - users_module.MOST_WAITING
     gate.set()

@@ -5,12 +5,13 @@ index and one hash a body. Only verification asks DNS, and only through the reso
 """
 
 from flowengine.mail.dkim.record import KeyRecord, key_records, parse_record
-from flowengine.mail.dkim.seal import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, sealed, sign
+from flowengine.mail.dkim.seal import HEADER_PROFILES, RECOMMENDED_HEADERS, Seal, seal_of, sealed, sign
 from flowengine.mail.dkim.signature import Signature, parse_signature
-from flowengine.mail.dkim.verify import SignatureResult, prepare, verify, verify_field
+from flowengine.mail.dkim.verify import MOST_CHECKED, SignatureResult, prepare, prepare_field, verify, verify_field
 
 __all__ = [
     "HEADER_PROFILES",
+    "MOST_CHECKED",
     "RECOMMENDED_HEADERS",
     "KeyRecord",
     "Seal",
@@ -20,6 +21,8 @@ __all__ = [
     "parse_record",
     "parse_signature",
     "prepare",
+    "prepare_field",
+    "seal_of",
     "sealed",
     "sign",
     "verify",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from flowengine.mail.dkim.tags import base64_value, parse_tags, without_space
+from flowengine.mail.dkim.tags import base64_value, parse_tags, words
 from flowengine.mail.dns import Resolver
 from flowengine.mail.errors import MailError
 from flowengine.mail.keys import PublicKey
@@ -36,19 +36,22 @@ def parse_record(text: bytes) -> KeyRecord:
         raise MailError("the record is not of version DKIM1")
     if "p" not in tags:
         raise MailError("the record holds no key")
-    services = _words(tags.get("s", b"*"))
-    if "*" not in services and "email" not in services:
+    services = words(tags.get("s", b"*"))
+    if b"*" not in services and b"email" not in services:
         raise MailError("the key is not for mail (s=)")
-    flags = _words(tags.get("t", b""))
+    flags = words(tags.get("t", b""))
+    hashes = words(tags["h"]) if "h" in tags else ()
+    if b"" in hashes:
+        raise MailError("h= is no list of hashes")
     kind = tags.get("k", b"rsa").decode("ascii", "replace")
     data = base64_value(tags, "p")
     return KeyRecord(
         text=text.decode("utf-8", "replace"),
         kind=kind,
         key=PublicKey.parse(kind, data) if data else None,
-        hashes=_words(tags.get("h", b"")),
-        testing="y" in flags,
-        strict="s" in flags,
+        hashes=tuple(word.decode("ascii", "replace") for word in hashes),
+        testing=b"y" in flags,
+        strict=b"s" in flags,
     )
 
 
@@ -73,7 +76,3 @@ async def key_records(resolver: Resolver, selector: str, domain: str) -> FoundKe
         except MailError as error:
             problems.append(str(error))
     return FoundKeys(tuple(records), tuple(problems), answer.secure)
-
-
-def _words(value: bytes) -> tuple[str, ...]:
-    return tuple(word.decode("ascii", "replace") for word in without_space(value).split(b":") if word)

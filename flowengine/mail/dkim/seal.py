@@ -4,12 +4,12 @@ Whatever is wrong with a seal is found when it is made, so that a flow learns it
 """
 
 import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
-from flowengine.mail.canonical import Canonicalization, Hash, body_hash, canonical_fields, select
+from flowengine.mail.canonical import Canonicalization, Hash, body_hash, canonical_fields, new_hash, select
 from flowengine.mail.dkim.names import domain_name
 from flowengine.mail.edits import InsertField
 from flowengine.mail.errors import MailError
@@ -95,6 +95,8 @@ class Seal:
         setting = object.__setattr__  # frozen for everybody else
         setting(self, "selector", domain_name(self.selector, "selector"))
         setting(self, "domain", domain_name(self.domain, "domain"))
+        if "." not in self.domain:  # RFC 6376 §3.5: no verifier takes it
+            raise MailError(f"the domain {self.domain[:80]!r} is a single label")
         setting(self, "algorithm", _algorithm(self.key, self.algorithm))
         for canonicalization in (self.header_canonicalization, self.body_canonicalization):
             if canonicalization not in ("simple", "relaxed"):
@@ -135,6 +137,16 @@ class Seal:
         """The name of the field that holds the signature."""
         return "DKIM-Signature" if self.arc is None else "ARC-Message-Signature"
 
+    def choose(self, fields: Sequence[Field]) -> tuple[list[bytes], list[Field]]:
+        """The names of h= for these fields, and the fields that these names select."""
+        if self.headers is None and self.arc is None and self._wanted.issuperset(self._oversigned):
+            wanted = self._wanted
+            chosen = [part for part in reversed(fields) if part.key in wanted]
+            # each occurrence is named once, from the bottom upwards, so nothing is left for the oversigned names
+            return [*[part.key for part in chosen], *self._oversigned], chosen
+        names = self.signed_names(fields)
+        return names, select(fields, names)
+
     def signed_names(self, fields: Sequence[Field]) -> list[bytes]:
         """The names of h= for these fields: the exact list, or each occurrence of what is wanted from the bottom of
         the header upwards; then the oversigned ones."""
@@ -150,6 +162,15 @@ class Seal:
         return [*names, *self._oversigned]
 
 
+@lru_cache(maxsize=1024, typed=True)
+def seal_of(**options: Any) -> Seal:
+    """A seal with these arguments, the same one for the same arguments: a domain signs one message after the other.
+
+    Typed: a timestamp of 1 is not the timestamp true. Raises MailError, and TypeError for what cannot be hashed.
+    """
+    return Seal(**options)
+
+
 def sign(message: Message, seal: Seal, now: float) -> str:
     """The value of the signature field for the message as it leaves, edits applied; put it on top with folding off.
 
@@ -157,7 +178,7 @@ def sign(message: Message, seal: Seal, now: float) -> str:
     expiration is not after the timestamp.
     """
     fields = message.fields
-    names = seal.signed_names(fields.fields)
+    names, chosen = seal.choose(fields.fields)
     if seal.arc is None and b"from" not in names:
         raise MailError("the message has no From field to sign (RFC 6376 §5.4)")
     hash_name: Hash = "sha1" if seal.algorithm == "rsa-sha1" else "sha256"
@@ -165,11 +186,10 @@ def sign(message: Message, seal: Seal, now: float) -> str:
     if seal.body_length is not None and seal.body_length > size:
         raise MailError(f"the canonical body has {size} octets, fewer than the length to sign")
     value = _unsigned(seal, names, digest, now)
-    chosen = select(fields.fields, names)
     own = Field(seal.header_name.lower().encode(), f"{seal.header_name}: {value}".encode("ascii"))
     chosen.append(own)
     lines = canonical_fields(chosen, seal.header_canonicalization)
-    header_digest = hashlib.new(hash_name, b"\r\n".join(lines), usedforsecurity=hash_name != "sha1").digest()
+    header_digest = new_hash(hash_name, b"\r\n".join(lines)).digest()
     signature = base64.b64encode(seal.key.sign(header_digest, hash_name)).decode("ascii")
     return value + _wrapped(signature)
 
@@ -200,10 +220,11 @@ def _unsigned(seal: Seal, names: Sequence[bytes], digest: bytes, now: float) -> 
     if seal.body_length is not None:
         second += f" l={seal.body_length};"
     body = base64.b64encode(digest).decode("ascii")
-    return f"{first}\r\n\t{second}\r\n\th={_listed(names)};\r\n\tbh={body};\r\n\tb="
+    return f"{first}\r\n\t{second}\r\n\th={_listed(tuple(names))};\r\n\tbh={body};\r\n\tb="
 
 
-def _listed(names: Sequence[bytes], columns: int = 76) -> str:
+@lru_cache(maxsize=256)
+def _listed(names: tuple[bytes, ...], columns: int = 76) -> str:
     """The names of h= with colons between, folded after colons."""
     text = b":".join(names).decode("ascii")
     if len(text) <= columns:

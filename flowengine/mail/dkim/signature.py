@@ -1,17 +1,19 @@
 """A signature field read into its parts (RFC 6376 §3.5, RFC 8617 §4.1.2), and what it signs."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, select
+from flowengine.mail.canonical import Canonicalization, Hash, canonical_fields, new_hash, select
 from flowengine.mail.dkim.names import domain_name
-from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, require, without_space
+from flowengine.mail.dkim.tags import base64_value, emptied, number_value, parse_tags, require, without_space, words
 from flowengine.mail.errors import MailError
 from flowengine.mail.headers import Field
 
 _CODED = re.compile(rb"=([0-9A-F]{2})")
+_NAMES = re.compile(rb"[!-9;-~]++(?:[ \t\r\n]*+:[ \t\r\n]*+[!-9;-~]++)*+")
+# The public ARC suite lets blank names pass.
+_NAMES_OR_BLANKS = re.compile(rb"[!-9;-~]*+(?:[ \t\r\n]*+:[ \t\r\n]*+[!-9;-~]*+)*+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_FIELD = 65536
 ALGORITHMS = (b"rsa-sha256", b"rsa-sha1", b"ed25519-sha256")
@@ -60,12 +62,13 @@ class Signature:
     def header_digest(self, fields: Sequence[Field]) -> bytes:
         """The hash over the signed fields and this one with its b= emptied (RFC 6376 §3.7)."""
         lines = canonical_fields([*select(fields, self.headers), self.unsigned], self.header_canonicalization)
-        return hashlib.new(self.hash, b"\r\n".join(lines), usedforsecurity=self.hash != "sha1").digest()
+        return new_hash(self.hash, b"\r\n".join(lines)).digest()
 
 
 def parse_signature(field: Field, *, arc: bool = False) -> Signature:
     """The parts of a signature field; `arc` for an ARC-Message-Signature, which has no v= and whose i= is an
-    instance. Raises MailError, whose text says what is wrong (RFC 6376 §6.1.1)."""
+    instance. Raises MailError, whose text says what is wrong: nothing that breaks the syntax is let pass
+    (RFC 6376 §6.1.1)."""
     if len(field.raw) > _LONGEST_FIELD:
         raise MailError("the signature field is too long")
     tags = parse_tags(field.value)
@@ -75,16 +78,20 @@ def parse_signature(field: Field, *, arc: bool = False) -> Signature:
     if tags["a"] not in (ARC_ALGORITHMS if arc else ALGORITHMS):
         raise MailError("the algorithm is not known")
     domain = domain_name(_text(tags["d"]), "d=")
+    if "." not in domain:  # §3.5: domain-name has two labels at least; nobody signs for all of a top-level domain
+        raise MailError(f"d= {domain[:80]!r} is a single label")
     # Without c= ARC is relaxed: implementations and the public test suite agree on it, RFC 8617 says nothing.
-    header, _, body = tags.get("c", b"relaxed/relaxed" if arc else b"simple/simple").partition(b"/")
+    header, slash, body = tags.get("c", b"relaxed/relaxed" if arc else b"simple/simple").partition(b"/")
     if "h" not in tags:  # may be empty for ARC, which leaves to the sealer what to sign
         raise MailError("h= is missing")
+    if (_NAMES_OR_BLANKS if arc else _NAMES).fullmatch(tags["h"]) is None:
+        raise MailError("h= is no list of header names")
     headers = tuple(without_space(tags["h"]).lower().split(b":"))
     if not arc and b"from" not in headers:
         raise MailError("the From field is not signed")
     if arc and b"arc-seal" in headers:
         raise MailError("an ARC-Message-Signature does not sign ARC-Seal fields (RFC 8617 §4.1.2)")
-    if not arc and "q" in tags and b"dns/txt" not in without_space(tags["q"]).split(b":"):
+    if not arc and "q" in tags and b"dns/txt" not in words(tags["q"]):
         raise MailError("q= names no way to the key that is known")
     timestamp, expiration = number_value(tags, "t"), number_value(tags, "x")
     if timestamp is not None and expiration is not None and expiration <= timestamp:
@@ -97,7 +104,7 @@ def parse_signature(field: Field, *, arc: bool = False) -> Signature:
         identity="" if arc else _identity(tags, domain),
         algorithm=tags["a"].decode("ascii"),
         header_canonicalization=_canonicalization(header),
-        body_canonicalization=_canonicalization(body or b"simple"),
+        body_canonicalization=_canonicalization(body if slash else b"simple"),
         headers=headers,
         body_hash=base64_value(tags, "bh"),
         signature=base64_value(tags, "b"),
@@ -151,9 +158,9 @@ def _identity(tags: dict[str, bytes], domain: str) -> str:
     value = tags.get("i")
     if value is None:
         return "@" + domain
-    octets = _CODED.sub(lambda code: bytes([int(code[1], 16)]), without_space(value))
-    local, at, host = _text(octets).rpartition("@")
-    host = domain_name(host, "i=") if at else ""
+    part, at, name = value.rpartition(b"@")
+    local = _text(_CODED.sub(lambda code: bytes([int(code[1], 16)]), without_space(part)))
+    host = domain_name(_text(name), "i=") if at else ""
     if host != domain and not host.endswith("." + domain):
         raise MailError("i= is outside the domain of d=")
     if _CONTROL.search(local):

@@ -8,12 +8,16 @@ from flowengine.mail.errors import MailError
 
 _SPACE = b" \t\r\n"
 _NAME = re.compile(rb"[A-Za-z][A-Za-z0-9_]*")
+_ALLOWED = b"\t\n\r" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _FOLDS = bytes.maketrans(b"", b"")
 
 
 def parse_tags(text: bytes) -> dict[str, bytes]:
     """The tags by name, values without the white space around them. Raises MailError for what is no tag list:
-    an empty or nameless element, a tag that occurs twice."""
+    an empty or nameless element, a tag that occurs twice, a control character. Octets beyond ASCII are taken
+    (RFC 8616 §2)."""
+    if control := text.translate(None, _ALLOWED):
+        raise MailError(f"a control character at {text.index(control[:1])}")
     tags: dict[str, bytes] = {}
     elements = text.split(b";")
     if not elements[-1].strip(_SPACE):
@@ -38,8 +42,14 @@ def require(tags: dict[str, bytes], *names: str) -> None:
 
 
 def without_space(value: bytes) -> bytes:
-    """A value whose inner white space means nothing (base64, lists)."""
+    """A value whose inner white space means nothing (base64)."""
     return value.translate(_FOLDS, _SPACE)
+
+
+def words(value: bytes) -> tuple[bytes, ...]:
+    """The words of a list with colons. White space may stand around a colon and nowhere else, so a word with some in
+    it, like an empty one, is the caller's to refuse."""
+    return tuple(word.strip(_SPACE) for word in value.split(b":"))
 
 
 def base64_value(tags: dict[str, bytes], name: str) -> bytes:

@@ -22,6 +22,7 @@ Result = Literal["none", "pass", "fail", "policy", "neutral", "temperror", "perm
 """The words of RFC 8601 §2.7.1."""
 
 SKEW = 300  # seconds by which clocks may differ
+MOST_CHECKED = 5  # signatures of a message that are verified, unless the caller says otherwise
 MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
@@ -63,7 +64,7 @@ class Candidate:
     digest: bytes = b""
 
 
-def prepare(message: Message, *, now: float, limit: int = 5) -> tuple[Candidate, ...]:
+def prepare(message: Message, *, now: float, limit: int = MOST_CHECKED) -> tuple[Candidate, ...]:
     """All that needs no DNS: reads the first `limit` signatures of the message as received, hashes its body and the
     signed headers. Pure; for a large body call it in a thread, and `verify` with what it gives. Never raises."""
     original = message.original
@@ -78,7 +79,7 @@ async def verify(
     resolver: Resolver,
     *,
     now: float,
-    limit: int = 5,
+    limit: int = MOST_CHECKED,
     minimum_bits: int = 1024,
     prepared: tuple[Candidate, ...] | None = None,
 ) -> tuple[SignatureResult, ...]:
@@ -92,14 +93,26 @@ async def verify(
     return tuple(_judge(candidate, keys, minimum_bits) for candidate in candidates)
 
 
-async def verify_field(
-    message: Message, raw: bytes, resolver: Resolver, *, now: float, minimum_bits: int = 1024
-) -> SignatureResult:
-    """The result of one signature, given as raw header field with its name; it need not be in the message."""
+def prepare_field(message: Message, raw: bytes, *, now: float) -> Candidate:
+    """As `prepare`, for one signature given as raw header field with its name; it need not be in the message."""
     fields = parse(raw).fields
     if len(fields) != 1 or fields[0].key != b"dkim-signature":
-        return SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field")
-    candidate = _candidate(message.original, fields[0], now)
+        return Candidate(SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field"))
+    own = next((part for part in message.original.headers.all(b"dkim-signature") if part.raw == fields[0].raw), None)
+    return _candidate(message.original, own or fields[0], now)
+
+
+async def verify_field(
+    message: Message,
+    raw: bytes,
+    resolver: Resolver,
+    *,
+    now: float,
+    minimum_bits: int = 1024,
+    prepared: Candidate | None = None,
+) -> SignatureResult:
+    """The result of one signature. prepared: what `prepare_field` gave for it."""
+    candidate = prepare_field(message, raw, now=now) if prepared is None else prepared
     keys = await find_keys([candidate.signature] if candidate.signature else [], resolver)
     return _judge(candidate, keys, minimum_bits)
 

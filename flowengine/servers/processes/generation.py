@@ -7,7 +7,7 @@ from flowengine.servers.engine import Engine
 from flowengine.servers.processes.child import Child
 from flowengine.servers.processes.privileges import Account
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a worker that died is replaced: doubled each time, until one has lived for a while."""
 HEALTHY = 5.0
 """Seconds after which a worker's death is no longer the fault of its start."""

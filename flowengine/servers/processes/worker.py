@@ -1,6 +1,7 @@
 """A worker: one process that serves all listeners on sockets of its own, until it is told to drain."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from flowengine.servers.processes.watching import NAME
 from flowengine.servers.serve import server_of
 from flowengine.servers.smtp.listener import ListenError, Server, loop_factory
 
+GARBAGE = 10_000, 10, 10
+"""Objects, and collections, between two looks for garbage in circles: a message makes thousands and few circles."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -27,6 +30,7 @@ def work(engine: Engine, sockets: Sockets, control: socket.socket, account: Acco
     closed = unwritable(engine.directories)
     if closed:
         raise CannotWork(f"cannot write to {', '.join(map(str, closed))}")
+    gc.set_threshold(*GARBAGE)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(_serve(engine, sockets, control))
 

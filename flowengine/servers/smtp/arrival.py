@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.places import text_of
 from flowengine.servers.smtp.door import Client, Options, within
-from flowengine.servers.smtp.places import text_of
 from flowengine.servers.smtp.proxy import read_header
 
 EARLY = Reply(554, "5.5.1", "You talked before the greeting", disconnect=True)
@@ -28,7 +28,7 @@ class Arrival:
         options: Options,
         client: Client,
         admitted: Callable[[Client, bytes], None],
-        refused: Callable[[Reply | None, str], None],
+        refused: Callable[[Reply | None, str, str], None],
     ) -> None:
         self._loop, self._options, self._client = loop, options, client
         self._admitted, self._refused = admitted, refused
@@ -44,15 +44,15 @@ class Arrival:
     def begin(self) -> None:
         """The connection is there."""
         if self._behind:
-            late = "no PROXY header in time"
-            self._timer = self._loop.call_later(self._options.limits.proxy_time, self._end, None, late)
+            late = None, "no PROXY header in time", "proxy_time"
+            self._timer = self._loop.call_later(self._options.limits.proxy_time, self._end, *late)
         else:
             self._wait()
 
     def data(self, data: bytes) -> None:
         """What the client sends."""
         if not self._behind:
-            self._end(EARLY, "talked before the greeting")
+            self._end(EARLY, "talked before the greeting", "greeting_delay")
             return
         self._buffer += data
         try:
@@ -84,10 +84,10 @@ class Arrival:
         if delay <= 0:
             self._admitted(self._client, rest)
         elif rest:
-            self._end(EARLY, "talked before the greeting")
+            self._end(EARLY, "talked before the greeting", "greeting_delay")
         else:
             self._timer = self._loop.call_later(delay, self._admitted, self._client, b"")
 
-    def _end(self, reply: Reply | None, why: str) -> None:
+    def _end(self, reply: Reply | None, why: str, limit: str = "") -> None:
         self.cancel()
-        self._refused(reply, why)
+        self._refused(reply, why, limit)

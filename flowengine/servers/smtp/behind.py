@@ -12,10 +12,10 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.places import text_of
 from flowengine.servers.smtp.commands import Refused
 from flowengine.servers.smtp.door import Client, Waiting
 from flowengine.servers.smtp.mailing import IN_TRANSACTION, Mailing
-from flowengine.servers.smtp.places import text_of
 
 XCLIENT = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
 XFORWARD = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")

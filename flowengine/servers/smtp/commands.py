@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from flowengine.mail.addresses import Path, parse_path
+from flowengine.mail.addresses.paths import MAX_PATH
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Reply
 
@@ -27,11 +28,11 @@ _HOST = re.compile(r"[!-~]{1,255}").fullmatch
 
 
 class Refused(Exception):  # a reply on its way out, not an error of ours
-    """A command that breaks the protocol, and what the client hears."""
+    """A command that breaks the protocol, and what the client hears. limit: the name of the one that it came to."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: Reply, limit: str = "") -> None:
         super().__init__(str(reply))
-        self.reply = reply
+        self.reply, self.limit = reply, limit
 
 
 def read_path(keyword: bytes, argument: bytes) -> tuple[bytes, Parameters]:
@@ -69,7 +70,13 @@ def read_address(path: bytes, *, utf8: bool, sender: bool) -> Path:
     try:
         address = parse_path(path, utf8=utf8)
     except MailError:
-        raise Refused(Reply(501, "5.1.7" if sender else "5.1.3", "Malformed address")) from None
+        address = None
+    # RFC 5321 §4.1.1.3: only a recipient may be without a domain, and only the postmaster
+    if address is None or (sender and not address.domain and not address.null):
+        enhanced = "5.1.7" if sender else "5.1.3"
+        if len(path) > MAX_PATH:
+            raise Refused(Reply(501, enhanced, f"Path too long, the limit is {MAX_PATH} octets"))  # §4.5.3.1.10
+        raise Refused(Reply(553, enhanced, "Malformed address"))  # §4.2.3: mailbox syntax incorrect
     if address.null and not sender:
         raise Refused(Reply(501, "5.1.3", "The null address receives nothing"))
     return address
@@ -88,7 +95,7 @@ def check_size(value: str, limit: int) -> None:
     if not _SIZE(value):
         raise Refused(Reply(501, "5.5.4", "SIZE takes a number of octets"))
     if int(value) > limit:
-        raise Refused(Reply(552, "5.3.4", f"Message too large, the limit is {limit} octets"))
+        raise Refused(Reply(552, "5.3.4", f"Message too large, the limit is {limit} octets"), "message_size")
 
 
 def check_body(value: str, _limit: int) -> None:

@@ -6,16 +6,17 @@ with a coroutine that the door awaits in a Task of its own before it reads the n
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from ssl import SSLContext
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Literal, Protocol
 
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
+from flowengine.runtime.places import address_of
+from flowengine.servers.smtp.encryption import About, Encryption
 from flowengine.servers.smtp.intake import Bounds
 
-Waiting = Coroutine[Any, Any, Reply]
+Waiting = Coroutine[Any, Any, Reply | Action]
 Step = Reply | Waiting
 
 Report = Callable[[str, Mapping[str, object]], None]
@@ -29,16 +30,31 @@ class Session(Protocol):
         """Somebody came. A 2xx lets the client in, with the text behind the greeting; anything else shows it out."""
         ...
 
+    def proxy(self, command: str) -> Action | Waiting:
+        """A command line before it is carried out, where the options say so. Pass lets it through, or another line in
+        its place; of anything else the client hears the reply. `next`: the next line too, whatever it is."""
+        ...
+
     def helo(self, verb: str, host: str, extensions: Sequence[str] = ()) -> Step:
         """HELO or EHLO with the client's name and what we offer. An open transaction ends."""
         ...
 
-    def encrypted(self, tls: Mapping[str, str | int]) -> None:
-        """TLS began: protocol, cipher, keysize. What the client said before is forgotten (RFC 3207 §4.2)."""
+    def encrypted(self, tls: About) -> None:
+        """The connection is under TLS, and what the client said before counts no more (RFC 3207 §4.2)."""
         ...
 
-    def authenticate(self, mechanism: str, username: str, password: str) -> Step:
-        """The credentials of PLAIN or LOGIN. 235 lets the client in."""
+    def authenticate(self, mechanism: str, username: str, password: str, response: bytes | None = None) -> Step:
+        """Who a client says it is, and its password or token. 235 lets it in, 334 asks for more.
+
+        response: the client's own words, where the mechanism says more with them.
+        """
+        ...
+
+    def exchange(self, mechanism: str, response: bytes | None, state: int) -> Step:
+        """A response that means something to the session only: of another mechanism, or the answer to a 334.
+
+        state: how many questions were answered. The text of a 334 is the challenge, one character an octet.
+        """
         ...
 
     def impersonate(
@@ -90,7 +106,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 def within(ip: str, networks: Networks) -> bool:
     """Whether an address lies in one of these networks; the client of a Unix socket lies in none."""
-    return bool(networks and ip) and any(ip_address(ip) in network for network in networks)
+    return bool(networks and ip) and any(address_of(ip) in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +121,8 @@ class Limits:
     read ahead while a step is under way.
     greeting_delay: who talks before it is over is refused. proxy_time: until a PROXY header is complete. tarpit: before
     replies that are errors, for each. command_time: until a command is complete (RFC 5321 §4.5.3.2.7). data_time:
-    silence within a message (§4.5.3.2.5). message_time: a whole message, however slowly it drips. handshake_time: for
-    TLS to begin. farewell_time: to fetch our last reply.
+    silence within a message (§4.5.3.2.5). message_time: a whole message, however slowly it drips. farewell_time: to
+    fetch our last reply.
     """
 
     command_line: int = 2048
@@ -122,11 +138,14 @@ class Limits:
     command_time: float = 300.0
     data_time: float = 180.0
     message_time: float = 1800.0
-    handshake_time: float = 30.0
     farewell_time: float = 10.0
     greeting_delay: float = 0.0
     proxy_time: float = 10.0
     tarpit: float = 0.0
+
+
+def _nobody_knows() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +154,21 @@ class Options:
 
     bare_newline: what a CR or LF that stands alone means. Under "reject" a message with one is refused and so is a
     command; under "normalize" each becomes a CRLF once the message has ended, and a bare LF ends a command.
-    tls: what is shown to clients, None for no TLS. implicit_tls: from the first byte (RFC 8314), else by STARTTLS.
     auth: the SASL mechanisms that the session can check, none to offer no AUTH. allow_plaintext_auth: without TLS too.
+    encryption: None where TLS is not spoken.
+    next_hop: what the only next hop offered last, None as long as nobody knows or where there are several.
+    proxied: the session sees every command line before it is carried out.
     xclient, xforward: who may use these commands. proxy: whose connections begin with a PROXY header.
     trace: every command and its reply is reported, not only what goes wrong and who came and went.
     """
 
     hostname: str
     bare_newline: Literal["reject", "normalize"] = "reject"
-    auth: tuple[Literal["PLAIN", "LOGIN"], ...] = ()
+    auth: tuple[str, ...] = ()
     allow_plaintext_auth: bool = False
-    tls: SSLContext | None = None
-    implicit_tls: bool = False
+    encryption: Encryption | None = None
+    next_hop: Callable[[], Mapping[str, str] | None] = _nobody_knows
+    proxied: bool = False
     trace: bool = False
     xclient: Networks = ()
     xforward: Networks = ()

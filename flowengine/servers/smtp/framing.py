@@ -7,8 +7,9 @@ piece: a client that pipelines gets one write for a whole group (RFC 2920). Inpu
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
 from flowengine.servers.smtp.chunks import Chunks
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Limits, Report, Step, Waiting
@@ -37,8 +38,8 @@ class Framing(ABC):
         self._output: list[bytes] = []
         self._buffer = bytearray()
         self._content: Content | Chunks | None = None
-        self._then: Callable[[Reply], None] | None = None
-        self._skipping = False
+        self._then: Callable[[Any], Waiting | None] | None = None
+        self._skipping = b""  # how a line begins that is too long to be kept
         self._errors = 0
         self._verb = "CONNECT"
         self.closing = False
@@ -82,11 +83,11 @@ class Framing(ABC):
             data = self._buffered()
         return self._advance(data)
 
-    def answer(self, reply: Reply) -> Waiting | None:
+    def answer(self, reply: Reply | Action) -> Waiting | None:
         """The step that was returned last has ended."""
         then, self._then = self._then, None
-        if then is not None and not self.closing:
-            then(reply)
+        if then is not None and not self.closing and (step := then(reply)) is not None:
+            return step
         return self._advance(self._buffered())
 
     def drain(self) -> None:
@@ -101,6 +102,10 @@ class Framing(ABC):
             self._say(reply)
             self.closing = True
 
+    def forget_input(self) -> None:
+        """Drop what came in and was not worked through."""
+        self._buffer.clear()
+
     # -- what the commands are built on ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -108,8 +113,8 @@ class Framing(ABC):
         """A line, without its line end."""
 
     @abstractmethod
-    def _broken_line(self, reply: Reply) -> None:
-        """A line that cannot be a command or a response, and what the client hears."""
+    def _broken_line(self, reply: Reply, beginning: bytes) -> None:
+        """A line that cannot be a command or a response, and what the client hears. beginning: five octets of it."""
 
     @abstractmethod
     def _end_of_content(self, content: Content | Chunks) -> Waiting | None:
@@ -119,16 +124,17 @@ class Framing(ABC):
     def _idle(self) -> bool:
         """Whether no transaction and no dialog is open."""
 
-    def _ask(self, then: Callable[[Reply], None], call: Callable[..., Step], *arguments: object) -> Waiting | None:
-        """Take a step of the session: `then` gets its reply, now or when it is there."""
+    def _ask(
+        self, then: Callable[[Any], Waiting | None], call: Callable[..., Step | Action], *arguments: object
+    ) -> Waiting | None:
+        """Take a step of the session: `then` gets its reply, now or when it is there, and may lead to a further one."""
         try:
             step = call(*arguments)
         except Exception as error:  # noqa: BLE001  # whatever goes wrong in there, the client hears 451
             self.trouble(error)
             step = LOCAL_ERROR
-        if isinstance(step, Reply):
-            then(step)
-            return None
+        if isinstance(step, (Reply, Action)):
+            return then(step)
         self._then = then
         return step
 
@@ -201,9 +207,9 @@ class Framing(ABC):
 
     def _keep_line(self, data: bytes, position: int) -> None:
         """The start of a line whose end is still to come."""
-        if self._skipping or len(data) - position > self._limits.auth_line:
-            self._skipping = True
-        elif position < len(data):
+        if not self._skipping and len(data) - position > self._limits.auth_line:
+            self._skipping = data[position : position + 5]
+        elif not self._skipping and position < len(data):
             self._buffer += data[position:]
 
     def _line(self, data: bytes, start: int, end: int) -> Waiting | None:
@@ -215,9 +221,9 @@ class Framing(ABC):
             self.end(TOO_MANY_COMMANDS)
             return None
         if self._skipping or end - start >= self._limits.auth_line:
-            self._skipping = False
+            beginning, self._skipping = self._skipping or data[start : start + 5], b""
             self._reached("auth_line")
-            self._broken(LINE_TOO_LONG, data[start : start + 5])
+            self._broken(LINE_TOO_LONG, beginning)
             return None
         if end > start and data[end - 1] == 13:
             line = data[start : end - 1]
@@ -233,6 +239,7 @@ class Framing(ABC):
         return self._command(line)
 
     def _broken(self, reply: Reply, beginning: bytes) -> None:
-        self._broken_line(reply)
-        if beginning.upper() == b"BDAT ":  # what follows is content, and must not be carried out
+        beginning = beginning.upper()
+        self._broken_line(reply, beginning)
+        if beginning == b"BDAT ":  # what follows is content, and must not be carried out
             self.end(LOST_COUNT)

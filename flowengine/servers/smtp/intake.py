@@ -19,7 +19,7 @@ JOIN = 1 << 17
 """Octets up to which a message is handed over in one piece."""
 _SMALL = 8192
 _GATHER = 1 << 16
-_BLOCK = 1 << 18
+_LEAST = 1 << 16  # octets in memory until the file is thought of
 
 # Lines that a server which drops NUL would take for the end.
 _HIDDEN_END = re.compile(rb"\n(?:\0++\.\0*+|\.\0++)\r?\n").search
@@ -43,7 +43,7 @@ class Intake:
     """Takes a message piece by piece. size: octets so far, kept or not. held: octets of them in memory."""
 
     __slots__ = (
-        "_bounds", "_dropped", "_file", "_nul", "_pieces", "_small", "disk_full", "held", "size", "was_shed",
+        "_bounds", "_file", "_limit", "_nul", "_pieces", "_small", "disk_full", "dropped", "held", "size", "was_shed",
     )  # fmt: skip
 
     def __init__(self, bounds: Bounds) -> None:
@@ -51,8 +51,10 @@ class Intake:
         self._pieces: list[bytes] = []
         self._small: bytearray | None = None
         self._file: BinaryIO | None = None
-        self._dropped = self._nul = False
-        self.was_shed = self.disk_full = False
+        self._nul = self.was_shed = self.disk_full = False
+        self._limit = bounds.size
+        self.dropped = False
+        """Nothing is kept any more: the message will be refused."""
         self.size = self.held = 0
 
     @property
@@ -62,24 +64,28 @@ class Intake:
 
     def add(self, piece: bytes) -> None:
         """The next octets of the message."""
-        self.size += len(piece)
-        if self.size > self._bounds.size:
+        length = len(piece)
+        self.size += length
+        if self.size > self._limit:
             self.drop()
-        if self._dropped:
+        if self.dropped:
             return
-        self.held += len(piece)
+        self.held += length
         self._nul = self._nul or b"\0" in piece
-        if len(piece) < _SMALL and (self._pieces or self._small or len(piece) < 64):
+        if length < _SMALL and (self._pieces or self._small or length < 64):
             if self._small is None:
                 self._small = bytearray()
             self._small += piece  # a message that drips in must not cost an object for each octet
             if len(self._small) >= _GATHER:
                 self._gather()
         else:
-            self._gather()
+            if self._small:
+                self._gather()
             self._pieces.append(piece)
-        if self._bounds.spool is not None and (
-            self.held > self._bounds.spool_above or (self._file is not None and self.held > _BLOCK)
+        if (
+            self.held > _LEAST
+            and self._bounds.spool is not None
+            and (self.held > self._bounds.spool_above or self._file is not None)
         ):
             self._spill(self._bounds.spool)
 
@@ -114,7 +120,7 @@ class Intake:
 
     def drop(self) -> None:
         """Keep nothing of this message."""
-        self._dropped = True
+        self.dropped = True
         self._pieces = []
         self._small = None
         self.held = 0
@@ -131,12 +137,12 @@ class Intake:
                 try:
                     return Mapped(mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ))
                 except OSError:
-                    self.disk_full = True
+                    self.disk_full = self.dropped = True
                     return Memory(())
-        held = self.held
-        pieces = self._take()
-        self.held = held
-        if len(pieces) > 1 and held <= JOIN:
+        if self._small:
+            self._gather()
+        pieces, self._pieces = self._pieces, []
+        if len(pieces) > 1 and self.held <= JOIN:
             pieces = [b"".join(pieces)]
         return Memory(pieces)
 

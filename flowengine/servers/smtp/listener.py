@@ -13,8 +13,9 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -77,28 +78,20 @@ class Server:
         try:
             for listener in self._listeners:
                 sockets = listener.sockets or bind(listener.address)
+                report = self._report and partial(_tell, self._report, listener.name)
                 self.addresses[listener.name] = tuple(address_of(one) for one in sockets)
                 for one in sockets:
                     entrance = Entrance(
                         lobby,
                         listener.options,
                         listener.open_session,
-                        self._report,
+                        report,
                         _own_end(one),
                         listener.watched,
                     )
                     one.setblocking(False)
                     if one.family == socket.AF_UNIX:
                         server = await loop.create_unix_server(entrance, sock=one, backlog=BACKLOG)
-                    elif listener.options.tls is not None and listener.options.implicit_tls:
-                        server = await loop.create_server(
-                            entrance,
-                            sock=one,
-                            backlog=BACKLOG,
-                            ssl=listener.options.tls,
-                            ssl_handshake_timeout=listener.options.limits.handshake_time,
-                            ssl_shutdown_timeout=listener.options.limits.farewell_time,
-                        )
                     else:
                         server = await loop.create_server(entrance, sock=one, backlog=BACKLOG)
                     self._servers.append(server)
@@ -185,6 +178,10 @@ def address_of(bound: socket.socket) -> str:
     if bound.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(name)}"
     return f"[{name[0]}]:{name[1]}" if bound.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+def _tell(report: Report, listener: str, event: str, fields: Mapping[str, object]) -> None:
+    report(event, {"listener": listener, **fields})
 
 
 def _own_end(bound: socket.socket) -> tuple[str, int] | None:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from flowengine.runtime.actions import Reply
+from flowengine.runtime.places import place_of
 from flowengine.servers.smtp.door import Capacity, Client, Report
 from flowengine.servers.smtp.framing import SHUTTING_DOWN
-from flowengine.servers.smtp.places import place_of
 
 if TYPE_CHECKING:
     from flowengine.servers.smtp.shell import Shell

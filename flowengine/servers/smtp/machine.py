@@ -1,4 +1,4 @@
-"""The commands of SMTP beside the transaction (RFC 5321 §4.1, RFC 4954): lines in, steps of a session out.
+"""The commands of SMTP beside the transaction and AUTH (RFC 5321 §4.1): lines in, steps of a session out.
 
 The machine decides what belongs to the protocol; who may send what to whom is the session's business.
 """
@@ -6,26 +6,18 @@ The machine decides what belongs to the protocol; who may send what to whom is t
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from flowengine.mail.errors import MailError
-from flowengine.runtime.actions import Reply
-from flowengine.servers.smtp import sasl
-from flowengine.servers.smtp.behind import Behind
+from flowengine.runtime.actions import Action, Answer, Pass, Reply
 from flowengine.servers.smtp.commands import Refused, read_host
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
-from flowengine.servers.smtp.framing import LINE_TOO_LONG
-from flowengine.servers.smtp.mailing import HELO_FIRST, IN_TRANSACTION, NO_ARGUMENT
+from flowengine.servers.smtp.encryption import ENCRYPT_FIRST, ENCRYPTED, NO_TLS, NOT_NOW, READY, About
+from flowengine.servers.smtp.framing import LINE_TOO_LONG, LOST_COUNT
+from flowengine.servers.smtp.login import RESPONSE_TOO_LONG, Login
+from flowengine.servers.smtp.mailing import IN_TRANSACTION, NO_ARGUMENT
+from flowengine.servers.smtp.mirror import mirrored
 from flowengine.servers.smtp.replies import greeting
 
 OK = Reply(250, "2.0.0", "OK")
 GOODBYE = Reply(221, "2.0.0", "Goodbye", disconnect=True)
-READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
-NO_TLS = Reply(502, "5.5.1", "STARTTLS is not offered here")
-NO_AUTH = Reply(502, "5.5.1", "Authentication is not offered here")
-ENCRYPT_FIRST = Reply(538, "5.7.11", "Encryption is needed before a password is sent")
-AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
-OTHER_MECHANISM = Reply(504, "5.5.4", "Mechanism is not offered")
-CHALLENGE = Reply(334, "", "")
-CANCELLED = Reply(501, "5.7.0", "Authentication cancelled")
 VRFY_SYNTAX = Reply(501, "5.5.4", "Syntax: VRFY address")
 CANNOT_VERIFY = Reply(252, "2.5.0", "Cannot say, send a message and see")  # RFC 5321 §3.5.3
 NO_EXPN = Reply(502, "5.5.1", "EXPN is not offered here")
@@ -34,21 +26,27 @@ UNKNOWN = Reply(500, "5.5.2", "Command not recognized")
 NOT_HTTP = Reply(421, "4.7.0", "This is SMTP", disconnect=True)
 
 
-class Machine(Behind):
+class Machine(Login):
     """The protocol of one connection.
 
-    encrypted: the connection is under TLS. report: hears every trouble of ours, with `trace` every command.
+    encrypt: begins a handshake, with a step that ends with it; None where none can be. report: hears every trouble of
+    ours, with `trace` every command.
     """
 
-    __slots__ = ("_auth_failures", "_authenticated", "_dialog", "_extended", "encrypt")
+    __slots__ = ("_encrypt", "_known", "_wants_next")
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
-        super().__init__(session, options, report, encrypted=encrypted)
-        self._dialog: sasl.Dialog | None = None
-        self._authenticated = self._extended = False
-        self._auth_failures = 0
-        self.encrypt: Callable[[], Waiting] | None = None
-        """Begins TLS on the socket, and answers 2xx when it has begun; None where STARTTLS is not offered."""
+    def __init__(
+        self,
+        session: Session,
+        options: Options,
+        report: Report | None = None,
+        *,
+        encrypt: Callable[[], Waiting] | None = None,
+    ) -> None:
+        super().__init__(session, options, report)
+        self._encrypt = encrypt
+        self._known = _GUARDED if self._must_encrypt else self.commands
+        self._wants_next = False
         self.trust = None
 
     def start(self) -> Waiting | None:
@@ -70,25 +68,59 @@ class Machine(Behind):
         return not self._mail and self._dialog is None
 
     def _command(self, line: bytes) -> Waiting | None:
+        if self._options.proxied and (self._dialog is None or self._wants_next):
+            return self._show(line)
+        return self._carry_out(line)
+
+    def _show(self, line: bytes) -> Waiting | None:
+        """The session sees the line first, and may answer in our place."""
+        self._wants_next = False
+        counted = line[:5].upper() == b"BDAT "
+
+        def shown(found: Action | Reply) -> Waiting | None:
+            if isinstance(found, Reply):  # trouble of ours
+                self._say(found)
+                return None
+            self._wants_next = isinstance(found, (Pass, Answer)) and found.next
+            if isinstance(found, Pass):
+                if found.command is None:
+                    return self._carry_out(line)
+                if not counted:
+                    return self._carry_out(found.command.encode("utf-8", "surrogateescape"))
+            if counted:  # octets follow that nobody would count
+                self.end(LOST_COUNT)
+            else:
+                self._say(found.reply)
+            return None
+
+        return self._ask(shown, self._session.proxy, line.decode("utf-8", "surrogateescape"))
+
+    def _carry_out(self, line: bytes) -> Waiting | None:
         if self._dialog is not None:
             return self._response(line)
         verb, _, argument = line.partition(b" ")
         if argument:
             argument = argument.rstrip(b" \t")  # RFC 5321 §4.1.1: trailing white space is tolerated
-        known = self._commands.get(verb) or self._commands.get(verb.upper())
+        known = self._known.get(verb) or self._known.get((verb if argument else verb.rstrip(b"\t")).upper())
         if known is None:
             self._unknown(verb.upper())
             return None
         self._verb, command = known
+        if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
+            self._reached("command_line")
+            self._broken(LINE_TOO_LONG, line[:5])
+            return None
         try:
-            if len(line) + 2 > self._limits.command_line and self._verb != "AUTH":
-                raise Refused(LINE_TOO_LONG)
             return command(self, argument)
         except Refused as refused:
+            if refused.limit:
+                self._reached(refused.limit)
             self._fault(refused.reply)
             return None
 
-    def _broken_line(self, reply: Reply) -> None:
+    def _broken_line(self, reply: Reply, beginning: bytes) -> None:
+        if reply is LINE_TOO_LONG and (self._dialog is not None or beginning == b"AUTH "):
+            reply = RESPONSE_TOO_LONG  # RFC 4954 §4
         self._verb, self._dialog = "", None
         self._fault(reply)
 
@@ -125,93 +157,45 @@ class Machine(Behind):
 
     def _extensions(self) -> tuple[str, ...]:
         found = self._options.extensions
-        if self.encrypt is not None and not self.encrypted:
-            found = (*found, "STARTTLS")
         if self.encrypted:
             found = (*found, "REQUIRETLS")  # RFC 8689 §3
+        elif self._options.encryption is not None:
+            found = (*found, "STARTTLS")
+        if (next_hop := self._options.next_hop()) is not None:
+            found = mirrored(found, next_hop)
         if self.trust is not None:
             found = (*found, *self._offered())
         return (*found, f"AUTH {' '.join(self._options.auth)}") if self._offers_auth() else found
 
-    # -- STARTTLS (RFC 3207) --------------------------------------------------------------------------------------
+    # -- STARTTLS -------------------------------------------------------------------------------------------------
 
     def _starttls(self, argument: bytes) -> Waiting | None:
-        if self.encrypt is None or self.encrypted:
-            raise Refused(NO_TLS)
+        """RFC 3207 §4. What the client sends before the handshake has begun is not for us: nobody protects it."""
         if argument:
             raise Refused(NO_ARGUMENT)
+        if self._options.encryption is None or self._encrypt is None:
+            raise Refused(NO_TLS)
+        if self.encrypted:
+            raise Refused(ENCRYPTED)
         if self._mail:
             raise Refused(IN_TRANSACTION)
-        self._say(READY_FOR_TLS)
-        self._then = self._encrypted
-        return self.encrypt()
-
-    def discard(self) -> None:
-        """Forget input that came in clear text behind STARTTLS: who wrote it cannot be told (RFC 3207 §6)."""
-        self._buffer.clear()
-
-    def _encrypted(self, reply: Reply) -> None:
-        """The handshake is over; the client begins anew."""
-        if not reply.positive:
-            self.closing = True
-            return
-        self.encrypted = True
-        self._greeted = self._extended = self._authenticated = False
-        self._dialog = None
-
-    # -- AUTH -----------------------------------------------------------------------------------------------------
-
-    def _offers_auth(self) -> bool:
-        return bool(self._options.auth) and (self.encrypted or self._options.allow_plaintext_auth)
-
-    def _auth(self, argument: bytes) -> Waiting | None:
-        if not self._options.auth:
-            raise Refused(NO_AUTH)
-        if not self._extended:
-            raise Refused(HELO_FIRST)
-        if not self._offers_auth():
-            raise Refused(ENCRYPT_FIRST)
-        if self._authenticated:
-            raise Refused(AUTHENTICATED)
-        if self._mail:
-            raise Refused(IN_TRANSACTION)
-        name, _, initial = argument.partition(b" ")
-        mechanism = name.decode("latin-1").upper()
-        if mechanism not in self._options.auth:
-            raise Refused(OTHER_MECHANISM)
-        self._dialog = sasl.Dialog(mechanism)
-        return self._respond(initial, sasl.decode_initial)
-
-    def _response(self, line: bytes) -> Waiting | None:
-        """A line within a dialog."""
-        self._verb = "AUTH"
-        if line == b"*":
-            self._dialog = None
-            self._fault(CANCELLED)
+        if self._only_idles():
             return None
-        return self._respond(line, sasl.decode)
-
-    def _respond(self, line: bytes, decode: Callable[[bytes], bytes | None]) -> Waiting | None:
-        dialog, self._dialog = self._dialog, None
-        assert dialog is not None  # noqa: S101  # only called within a dialog
         try:
-            found = dialog.respond(decode(line))
-        except MailError as error:
-            self._fault(Reply(501, "5.5.2", f"Authentication: {error}"))
+            step = self._encrypt()
+        except Exception as error:  # noqa: BLE001  # the connection is as good as it was
+            self.trouble(error)
+            self._say(NOT_NOW)
             return None
-        if isinstance(found, bytes):
-            self._dialog = dialog
-            self._write(CHALLENGE, sasl.encode(found))
-            return None
-        step = self._session.authenticate
-        return self._ask(self._credentials_answered, step, found.mechanism, found.username, found.password)
+        self._say(READY)
+        self._then = _nothing_more
+        return step
 
-    def _credentials_answered(self, reply: Reply) -> None:
-        self._authenticated = reply.positive
-        self._say(reply)
-        if reply.code >= 500:
-            self._auth_failures += 1
-            self.closing = self.closing or self._auth_failures >= self._limits.auth_failures
+    def begin_again(self, tls: About) -> None:
+        """The handshake is done: the client is a new one of whom only this is known (RFC 3207 §4.2)."""
+        self.encrypted, self._dialog, self._known = True, None, self.commands
+        self._authenticated = self._greeted = self._extended = self._utf8 = False
+        self._session.encrypted(tls)
 
     # -- the others -----------------------------------------------------------------------------------------------
 
@@ -238,15 +222,15 @@ class Machine(Behind):
         raise Refused(NO_EXPN)
 
     def _help(self, _argument: bytes) -> None:
-        return self._without_message(HELP)
+        self._without_message(HELP)
 
-    _commands: ClassVar[Mapping[bytes, tuple[str, Callable[["Machine", bytes], Waiting | None]]]] = {
-        **Behind.verbs,
-        **Behind.more_verbs,
+    commands: ClassVar[Mapping[bytes, "Known"]] = {
+        **Login.verbs,
+        **Login.more_verbs,
+        **Login.login_verbs,
         b"HELO": ("HELO", _helo),
         b"EHLO": ("EHLO", _ehlo),
         b"STARTTLS": ("STARTTLS", _starttls),
-        b"AUTH": ("AUTH", _auth),
         b"RSET": ("RSET", _rset),
         b"NOOP": ("NOOP", _noop),
         b"QUIT": ("QUIT", _quit),
@@ -254,3 +238,24 @@ class Machine(Behind):
         b"EXPN": ("EXPN", _expn),
         b"HELP": ("HELP", _help),
     }
+    """All of them, by verb."""
+
+
+Known = tuple[str, Callable[[Machine, bytes], Waiting | None]]
+"""A command: its name for the log, and what it does."""
+
+
+def _nothing_before_tls(_machine: Machine, _argument: bytes) -> None:
+    raise Refused(ENCRYPT_FIRST)
+
+
+_GOOD_WITHOUT_TLS = (b"EHLO", b"STARTTLS", b"NOOP", b"QUIT", b"XCLIENT", b"BDAT")
+_GUARDED: Mapping[bytes, Known] = {
+    verb: known if verb in _GOOD_WITHOUT_TLS else (known[0], _nothing_before_tls)
+    for verb, known in Machine.commands.items()
+}
+"""The commands where TLS is required and is not there yet (RFC 3207 §4). A chunk is read before it is refused."""
+
+
+def _nothing_more(_reply: Reply) -> None:
+    """The step has said it all."""

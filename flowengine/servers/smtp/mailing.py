@@ -21,7 +21,8 @@ from flowengine.servers.smtp.commands import (
 )
 from flowengine.servers.smtp.content import Content
 from flowengine.servers.smtp.door import Options, Report, Session, Waiting
-from flowengine.servers.smtp.framing import Framing
+from flowengine.servers.smtp.encryption import ENCRYPT_FIRST
+from flowengine.servers.smtp.framing import LOST_COUNT, Framing
 from flowengine.servers.smtp.intake import Intake
 
 SEND_CONTENT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
@@ -33,8 +34,7 @@ IN_TRANSACTION = Reply(503, "5.5.1", "Not within a transaction")
 CHUNKS_FIRST = Reply(503, "5.5.1", "The last BDAT first")
 NO_RECIPIENTS = Reply(554, "5.5.1", "No valid recipients")
 NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
-# What follows cannot be told from commands any more.
-BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]", disconnect=True)
+BDAT_SYNTAX = Reply(501, "5.5.4", "Syntax: BDAT octets [LAST]")
 BARE_NEWLINE = Reply(550, "5.5.2", "Message has a CR or LF that stands alone (RFC 5321 section 2.3.8)")
 HIDDEN_END = Reply(550, "5.6.0", "Message has a NUL beside a lone dot")
 TOO_IDLE = Reply(421, "4.7.0", "Too many commands without a message, closing the connection", disconnect=True)
@@ -42,17 +42,14 @@ TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages in one session, come 
 
 
 class Mailing(Framing):
-    """The transactions of one connection.
-
-    encrypted: the connection is under TLS.
-    """
+    """The transactions of one connection."""
 
     __slots__ = (
         "_chunks", "_greeted", "_handed", "_mail", "_options", "_out_of_order", "_quiet", "_recipients", "_senders",
         "_session", "_utf8", "encrypted", "messages",
     )  # fmt: skip
 
-    def __init__(self, session: Session, options: Options, report: Report | None = None, *, encrypted: bool = False):
+    def __init__(self, session: Session, options: Options, report: Report | None = None):
         normalize = options.bare_newline == "normalize"
         super().__init__(options.limits, report, bare_newlines=normalize, trace=options.trace)
         self._session, self._options = session, options
@@ -60,7 +57,8 @@ class Mailing(Framing):
         self._recipients = self._quiet = self._handed = self._senders = 0
         self._chunks: Chunks | None = None
         self._out_of_order: Reply | None = None
-        self.encrypted = encrypted
+        self.encrypted = False
+        """The connection is under TLS."""
         self.messages = 0
         """Messages answered with 2xx."""
 
@@ -79,6 +77,11 @@ class Mailing(Framing):
     def deciding(self) -> bool:
         """Whether the step under way is the one after the last octet: it ends even if the client leaves."""
         return self._then == self._message_answered
+
+    @property
+    def _must_encrypt(self) -> bool:
+        """Whether nothing is done here before TLS."""
+        return not self.encrypted and self._options.encryption is not None and self._options.encryption.required
 
     def shed(self) -> None:
         """There is no memory for the message under way: forget it, read on to its end and answer 452."""
@@ -167,10 +170,15 @@ class Mailing(Framing):
     def _bdat(self, argument: bytes) -> Waiting | None:
         found = read_argument(argument)
         if found is None:
-            raise Refused(BDAT_SYNTAX)
+            self._fault(BDAT_SYNTAX)
+            self.end(LOST_COUNT)
+            return None
         octets, last = found
         chunks = self._chunks
-        self._out_of_order = None if self._recipients and self._mail else NO_RECIPIENTS if self._mail else MAIL_FIRST
+        if self._mail:
+            self._out_of_order = None if self._recipients else NO_RECIPIENTS
+        else:
+            self._out_of_order = ENCRYPT_FIRST if self._must_encrypt else MAIL_FIRST
         if chunks is None:
             chunks = Chunks(Intake(self._limits.message), normalize=self._bare_newlines)
         if self._out_of_order is None:
@@ -213,10 +221,12 @@ class Mailing(Framing):
     def _complete(self, content: Content | Chunks) -> Waiting | None:
         intake = content.intake
         octets = intake.octets()
-        refusal = self._spoilt(content)
-        if refusal is None and intake.has_hidden_end(octets):
+        refusal = None
+        if intake.dropped:
+            refusal = self._spoilt(content)
+        elif intake.has_hidden_end(octets):
             refusal = HIDDEN_END
-        elif refusal is None and intake.has_long_line(octets):
+        elif intake.has_long_line(octets):
             self._reached("line_length")
             refusal = Reply(550, "5.6.0", f"Message has a line of more than {self._limits.message.line} octets")
         if refusal is not None:

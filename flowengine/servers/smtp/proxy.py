@@ -35,11 +35,13 @@ def read_header(data: bytes) -> Header | None:
         return _version_2(data) if len(data) >= 16 else None
     if not data.startswith(b"PROXY "[: len(data)]):
         raise MailError("no PROXY header")
-    end = data.find(b"\r\n", 0, LONGEST_1)
+    end = data.find(b"\n", 0, LONGEST_1) - 1
     if end < 0:
         if len(data) >= LONGEST_1:
             raise MailError("PROXY header too long")
         return None
+    if data[end] != 13:
+        raise MailError("PROXY header without CRLF")
     return _version_1(data[:end].decode("ascii", "replace").split(" "), end + 2)
 
 
@@ -64,7 +66,7 @@ def _address(text: str, version: int) -> str:
 
 
 def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
+    if not text.isascii() or not text.isdigit() or str(int(text[:6])) != text or int(text) > 65535:  # no 025 (§2.1)
         raise MailError("no port in the PROXY header")
     return int(text)
 

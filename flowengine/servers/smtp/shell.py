@@ -5,24 +5,25 @@ in a Task each, one at a time, and stops reading whenever the other side is fast
 from a callback of the event loop, never within a Task.
 """
 
-from asyncio import AbstractEventLoop, BaseTransport, CancelledError, Task, Transport
+from asyncio import AbstractEventLoop, BaseTransport, Task, Transport
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from ssl import SSLContext
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
-from flowengine.runtime.actions import Reply
+from flowengine.runtime.actions import Action, Reply
+from flowengine.runtime.places import text_of
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
 from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
+from flowengine.servers.smtp.encryption import READY, About, begin_at_once, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby
-from flowengine.servers.smtp.machine import READY_FOR_TLS, Machine
-from flowengine.servers.smtp.places import text_of
+from flowengine.servers.smtp.machine import Machine
+from flowengine.servers.smtp.pacing import BUSY, HANDSHAKE, MEMORY, TARPIT, UNREAD, Pacing
 from flowengine.servers.smtp.replies import render
 
 RECEIVE = 65536
@@ -31,11 +32,6 @@ RECEIVE = 65536
 TIMED_OUT = Reply(421, "4.4.2", "Timeout, closing the connection", disconnect=True)
 TROUBLE = Reply(421, "4.3.0", "Local error, closing the connection", disconnect=True)
 
-# Why a connection is not read from at the moment.
-_BUSY, _UNREAD, _MEMORY, _TARPIT = 1, 2, 4, 8
-
-LONGEST_TARPIT = 60.0
-"""Seconds at a time, however many errors a client had."""
 _COUNTED = 50  # commands of a connection until the lobby hears of them
 
 
@@ -69,19 +65,19 @@ class Entrance:
     def __call__(self) -> "Shell":
         return Shell(self)
 
-    def machine(self, visit: Session, client: Client) -> Machine:
+    def machine(self, visit: Session, client: Client, encrypt: Callable[[], Waiting]) -> Machine:
         """The protocol of a new connection; one that somebody watches tells every command."""
         report = self.report
         if self._watched is None or report is None or not self._watched(client.ip):
-            return Machine(visit, self.options, report)
+            return Machine(visit, self.options, report, encrypt=encrypt)
 
         def told(event: str, fields: Mapping[str, object]) -> None:
             report(event, {"client": client.ip, **fields})
 
-        return Machine(visit, replace(self.options, trace=True), told)
+        return Machine(visit, replace(self.options, trace=True), told, encrypt=encrypt)
 
 
-class Shell(SMTP):
+class Shell(Pacing):
     """A connection of a client."""
 
     # What a connection has of its own, or what aiosmtpd's stream reader would need: not taken from the template.
@@ -101,10 +97,9 @@ class Shell(SMTP):
         self._visit: Session | None = None
         self._machine: Machine | None = None
         self._arrival: Arrival | None = None
-        self._stuck: list[bytes] | None = None
-        self._refusals = self._lines = 0
-        self._task: Task[Reply] | None = None
-        self._paused = 0
+        self._lines = 0
+        self._task: Task[Any] | None = None
+        self._early: bytearray | None = None  # what came under TLS before anybody could be asked about it
         self._held = 0
         self._ended = False
         self._mark, self._since, self._content_since = -1, self._loop.time(), 0.0
@@ -121,32 +116,37 @@ class Shell(SMTP):
         refusal = self._lobby.enter(self, client)
         if refusal is not None:
             self._show_out(refusal)
-            return
-        if Arrival.wanted(self._entrance.options, client):
+        elif self._implicit:
+            self._encrypt_first()
+        elif Arrival.wanted(self._entrance.options, client):
             self._arrival = Arrival(self._loop, self._entrance.options, client, self._admitted, self._refused)
             self._arrival.begin()
         else:
-            self._greet(client)
+            self._welcome()
 
-    def _greet(self, client: Client) -> None:
-        options = self._entrance.options
+    def _welcome(self, tls: About | None = None) -> None:
+        """Begin a visit. tls: what is known of the connection when it is encrypted already."""
         try:
-            self._visit = visit = self._entrance.open_session(client)
+            self._visit = visit = self._entrance.open_session(self._client)
+            self._machine = machine = self._entrance.machine(visit, self._client, self._encrypt)
+            machine.trust = self._trust()
+            if tls is not None:
+                machine.begin_again(tls)
         except Exception as error:  # noqa: BLE001  # whatever it is, the client hears 421 and comes back
+            self._machine = None
             self._report_trouble(error)
             self._show_out(TROUBLE)
-            self._lobby.leave(self, client)
+            self._lobby.leave(self, self._client)
             return
-        self._machine = machine = self._entrance.machine(visit, client)
-        if options.implicit_tls and self.transport is not None:
-            machine.encrypted = True
-            visit.encrypted(about_tls(self.transport))
-        elif options.tls is not None:
-            machine.encrypt = partial(self._encrypt, options.tls)
-        if options.xclient or options.xforward:
-            may = within(client.ip, options.xclient), within(client.ip, options.xforward)
-            machine.trust = Trust(client, *may, self._move) if any(may) else None
         self._settle(machine, machine.start())
+
+    def _trust(self) -> Trust | None:
+        """What the client may say about another one."""
+        options, ip = self._entrance.options, self._client.ip
+        if not options.xclient and not options.xforward:
+            return None
+        may = within(ip, options.xclient), within(ip, options.xforward)
+        return Trust(self._client, *may, self._move) if any(may) else None
 
     def _admitted(self, client: Client, rest: bytes) -> None:
         """The client has waited, and we know who it is."""
@@ -155,13 +155,15 @@ class Shell(SMTP):
         if refusal is not None:
             self._refused(refusal, refusal.text)
             return
-        self._greet(client)
+        self._welcome()
         if rest:
             self.data_received(rest)
 
-    def _refused(self, reply: Reply | None, why: str) -> None:
-        """The client is shown out before the greeting."""
+    def _refused(self, reply: Reply | None, why: str, limit: str = "") -> None:
+        """The client is shown out before the greeting. limit: the one it came to, if that was it."""
         self._arrival = None
+        if limit:
+            self._reached(limit)
         self._show_out(reply, why)
         self._lobby.leave(self, self._client)
 
@@ -176,6 +178,8 @@ class Shell(SMTP):
         if machine is None:
             if self._arrival is not None:
                 self._arrival.data(data)
+            elif self._early is not None:
+                self._early += data
             return
         try:
             step = machine.receive(data)
@@ -189,7 +193,8 @@ class Shell(SMTP):
         """The client has nothing more to say. It still hears the answer to what is under way (half-close)."""
         self._ended = True
         machine = self._machine
-        return machine is not None and machine.waiting and not machine.encrypted  # TLS has no half-close here
+        # TLS ends at once
+        return machine is not None and (machine.waiting or self._stuck is not None) and not machine.encrypted
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone; a message whose end was seen is still decided, other steps are given up."""
@@ -203,16 +208,85 @@ class Shell(SMTP):
             return
         if self._task is None:
             self._part(machine)
-        elif not machine.deciding:
+        elif not machine.deciding and not self._paused & HANDSHAKE:  # a handshake ends by itself, and says why
             self._task.cancel()
 
     def pause_writing(self) -> None:
         """The client does not read its replies: then we do not read its commands."""
-        self._pause(_UNREAD)
+        self._pause(UNREAD)
 
     def resume_writing(self) -> None:
         """It has caught up."""
-        self._resume(_UNREAD)
+        self._resume(UNREAD)
+
+    # -- TLS ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _implicit(self) -> bool:
+        """Whether clients here speak TLS from their first packet on (RFC 8314 §3)."""
+        encryption = self._entrance.options.encryption
+        return encryption is not None and encryption.implicit
+
+    def _encrypt(self) -> Waiting:
+        """What STARTTLS asks for. Nothing is read until the handshake reads. Raises when there is no TLS now."""
+        assert self._entrance.options.encryption is not None  # noqa: S101  # else the machine does not ask
+        context = self._entrance.options.encryption.context()
+        self._let_go()  # nothing that was said before may be said under TLS
+        self._pause(HANDSHAKE)
+        return self._start_over(context)
+
+    async def _start_over(self, context: SSLContext) -> Reply:
+        machine = self._machine
+        assert machine is not None  # noqa: S101  # it waits for us
+        machine.forget_input()  # what came before the handshake came from anybody (CVE-2021-38371)
+        tls = await self._shake_hands(context)
+        if tls is not None:
+            machine.begin_again(tls)
+        return READY
+
+    def _encrypt_first(self) -> None:
+        """TLS before anything else; until it is there nobody has visited anybody."""
+        assert self._entrance.options.encryption is not None  # noqa: S101  # only called where TLS is spoken
+        try:
+            context = self._entrance.options.encryption.context()
+        except Exception as error:  # noqa: BLE001  # the client comes back
+            self._report_trouble(error)
+            self.abort()
+            self._lobby.leave(self, self._client)
+            return
+        self._paused, self._early = HANDSHAKE, bytearray()
+        self._task = task = begin_at_once(self._loop, self._shake_hands(context))
+        task.add_done_callback(self._encrypted_first)
+
+    def _encrypted_first(self, task: Task[About | None]) -> None:
+        self._task = None
+        early, self._early = self._early, None
+        tls = None if task.cancelled() else task.result()
+        if tls is None or self._lobby.draining:
+            if tls is not None:
+                self._show_out(SHUTTING_DOWN)
+            self._lobby.leave(self, self._client)
+            return
+        self._welcome(tls)
+        if early:
+            self.data_received(bytes(early))
+
+    async def _shake_hands(self, context: SSLContext) -> About | None:
+        """Go on under TLS, or be without a connection."""
+        encryption, transport, found = self._entrance.options.encryption, self.transport, None
+        try:
+            if transport is not None and encryption is not None:
+                if self._paused & UNREAD:  # who does not read our replies does not wait for the one to STARTTLS
+                    transport.abort()
+                    encryption.failed(self._client.ip, None)
+                else:
+                    found = await shake_hands(self._loop, transport, self, encryption, context, self._client.ip)
+        finally:
+            if found is None or self.transport is None:
+                found = self.transport = None
+            else:
+                self.transport, self._paused = found[0], 0
+        return found[1] if found is not None else None
 
     # -- steps ----------------------------------------------------------------------------------------------------
 
@@ -227,7 +301,7 @@ class Shell(SMTP):
             self._count(machine)
         replies = machine.take()
         if replies:
-            if self._stuck is not None or (machine.refusals != self._refusals and self._limits.tarpit > 0):
+            if self._sticks(machine):
                 self._stick(machine, replies)
             else:
                 transport.write(replies)
@@ -240,7 +314,7 @@ class Shell(SMTP):
             if self._stuck is None:
                 self._close(transport)
         elif self._task is not None and machine.backlog > self._limits.pending_input:
-            self._pause(_BUSY)
+            self._pause(BUSY)
 
     def _count(self, machine: Machine) -> None:
         """The lobby hears of the commands since the last time."""
@@ -249,37 +323,12 @@ class Shell(SMTP):
         if refusal is not None:
             machine.end(refusal)
 
-    def _stick(self, machine: Machine, replies: bytes) -> None:
-        """A client that makes errors waits for its replies, and we do not read on."""
-        if self._stuck is not None:
-            self._stuck.append(replies)
-            return
-        self._stuck = [replies]
-        self._pause(_TARPIT)
-        self._wait_in_tarpit(machine)
-
-    def _wait_in_tarpit(self, machine: Machine) -> None:
-        errors, self._refusals = machine.refusals - self._refusals, machine.refusals
-        self._loop.call_later(min(errors * self._limits.tarpit, LONGEST_TARPIT), self._unstick)
-
-    def _unstick(self) -> None:
-        machine, stuck = self._machine, self._stuck
-        if machine is None or stuck is None or self.transport is None:
-            return
-        if machine.refusals != self._refusals and not machine.closing:
-            self._wait_in_tarpit(machine)
-            return
-        self._stuck = None
-        self._refusals = machine.refusals
-        self.transport.write(b"".join(stuck))
-        self._resume(_TARPIT)
-        self._settle(machine, None)
-
-    def _answered(self, task: Task[Reply]) -> None:
+    def _answered(self, task: Task[Reply | Action]) -> None:
         self._task = None
         machine = self._machine
         if machine is None:
             return
+        reply: Reply | Action
         if task.cancelled():
             reply = SHUTTING_DOWN
         elif (error := task.exception()) is not None:
@@ -290,7 +339,7 @@ class Shell(SMTP):
         if self.transport is None:
             self._part(machine)
             return
-        self._resume(_BUSY)
+        self._resume(BUSY)
         try:
             step = machine.answer(reply)
         except Exception as failure:  # noqa: BLE001  # our mistake: no other connection may suffer for it
@@ -298,42 +347,6 @@ class Shell(SMTP):
             machine.end(TROUBLE)
             step = None
         self._settle(machine, step)
-
-    async def _encrypt(self, context: SSLContext) -> Reply:
-        """The handshake after STARTTLS. What fails in it ends the connection: nobody could say anything more."""
-        machine, plain, visit = self._machine, self.transport, self._visit
-        if machine is None or plain is None or visit is None:
-            return SHUTTING_DOWN
-        machine.discard()
-        limits = self._limits
-        try:
-            encrypted = await self._loop.start_tls(
-                plain,
-                self,
-                context,
-                server_side=True,
-                ssl_handshake_timeout=limits.handshake_time,
-                ssl_shutdown_timeout=limits.farewell_time,
-            )
-        except CancelledError:
-            self._report_handshake("the connection is gone")
-            plain.abort()  # within a handshake nobody tells us that it is lost
-            self.transport = None
-            raise
-        except OSError as error:  # SSLError, a time-out and a connection that went away among them
-            self._report_handshake(f"{type(error).__name__}: {error}")
-            encrypted = None
-        if encrypted is None:
-            plain.abort()
-            self.transport = None
-            return SHUTTING_DOWN
-        self.transport = encrypted
-        visit.encrypted(about_tls(encrypted))
-        return READY_FOR_TLS
-
-    def _report_handshake(self, error: str) -> None:
-        if self._entrance.report is not None:
-            self._entrance.report("smtp.handshake", {"client": self._client.ip, "error": error})
 
     def _part(self, machine: Machine) -> None:
         """The visit is over."""
@@ -357,7 +370,7 @@ class Shell(SMTP):
 
     def _show_out(self, reply: Reply | None, why: str = "") -> None:
         if self.transport is not None:
-            if reply is not None:
+            if reply is not None and (not self._implicit or self.transport.get_extra_info("ssl_object") is not None):
                 self.transport.write(render(reply))
             self.transport.close()
         if self._entrance.report is not None:
@@ -397,11 +410,11 @@ class Shell(SMTP):
 
     def wait_for_memory(self) -> None:
         """Stop reading until there is room."""
-        self._pause(_MEMORY)
+        self._pause(MEMORY)
 
     def memory_is_there(self) -> None:
         """Go on."""
-        self._resume(_MEMORY)
+        self._resume(MEMORY)
 
     def look(self, now: float) -> None:
         """Close the connection if its client has been silent for too long."""
@@ -412,7 +425,7 @@ class Shell(SMTP):
             if now - self._closing_since > self._limits.farewell_time:
                 transport.abort()
             return
-        ours = (machine.waiting and not self._paused & _UNREAD) or self._paused & (_MEMORY | _TARPIT)
+        ours = (machine.waiting and not self._paused & UNREAD) or self._paused & (MEMORY | TARPIT)
         if ours or machine.progress != self._mark:
             self._mark, self._since = machine.progress, now
         late = now - self._since > (self._limits.data_time if machine.receiving else self._limits.command_time)
@@ -423,13 +436,11 @@ class Shell(SMTP):
         elif now - self._content_since > self._limits.message_time:
             late = True
         if late:
-            self._reached(machine, now)
+            whole = self._content_since and now - self._content_since > self._limits.message_time
+            self._reached("message_time" if whole else "data_time" if machine.receiving else "command_time")
             self._end(machine, TIMED_OUT)
 
-    def _reached(self, machine: Machine, now: float) -> None:
-        """Tell which limit of time it was."""
-        whole = self._content_since and now - self._content_since > self._limits.message_time
-        limit = "message_time" if whole else "data_time" if machine.receiving else "command_time"
+    def _reached(self, limit: str) -> None:
         if self._entrance.report is not None:
             self._entrance.report("smtp.limit", {"client": self._client.ip, "limit": limit})
 
@@ -446,7 +457,9 @@ class Shell(SMTP):
         """Come to an end now."""
         if self._task is not None:
             self._task.cancel()
-        if self._machine is not None:
+        if self._paused & HANDSHAKE:  # no word of ours would be understood
+            self.abort()
+        elif self._machine is not None:
             self._end(self._machine, SHUTTING_DOWN)
 
     def abort(self) -> None:
@@ -458,26 +471,6 @@ class Shell(SMTP):
         machine.end(reply)
         self._settle(machine, None)
         self._unstick()
-
-    # -- back-pressure --------------------------------------------------------------------------------------------
-
-    def _pause(self, reason: int) -> None:
-        if not self._paused and self.transport is not None and not self.transport.is_closing():
-            self.transport.pause_reading()
-        self._paused |= reason
-
-    def _resume(self, reason: int) -> None:
-        if self._paused & reason:
-            self._paused &= ~reason
-            if not self._paused and self.transport is not None and not self.transport.is_closing():
-                self.transport.resume_reading()
-
-
-def about_tls(transport: BaseTransport) -> dict[str, str | int]:
-    """Protocol, cipher and size of its key, as flows see them."""
-    name, protocol, bits = transport.get_extra_info("cipher") or ("", "", 0)
-    version = transport.get_extra_info("ssl_object")
-    return {"protocol": version.version() if version is not None else protocol, "cipher": name, "keysize": bits}
 
 
 def _client(transport: BaseTransport, server: tuple[str, int] | None) -> Client:

@@ -2,13 +2,13 @@
 
 import re
 import ssl
+import time
 from pathlib import Path
 
 from flowengine.services.config.listeners import Flows, Listener, ListenerTLS, TransportTLS
 from flowengine.services.config.model import Config
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
-from flowengine.services.tls import SOON, UnusableTLS, days_left, server_context
 
 
 def check_files(config: Config, document: dict[str, object], problems: Problems) -> None:
@@ -32,10 +32,7 @@ def check_files(config: Config, document: dict[str, object], problems: Problems)
 
 def _listener_files(path: KeyPath, listener: Listener, problems: Problems) -> None:
     if listener.tls is not None:
-        readable = _present((*path, "tls", "certificate"), listener.tls.certificate, problems)
-        _secret_file((*path, "tls", "key"), listener.tls.key, problems)
-        if readable and listener.tls.key.is_file():
-            _certificate((*path, "tls"), listener.tls, problems)
+        _tls_files((*path, "tls"), listener.tls, problems)
     if listener.users is None:
         return
     if listener.users.exists():
@@ -65,16 +62,21 @@ def _no_password() -> str:
     return ""  # else OpenSSL asks the terminal
 
 
-def _certificate(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
-    try:
-        server_context(tls)
-    except UnusableTLS as error:
-        problems.add((*path, "certificate"), str(error), id="bad-certificate")
+def _tls_files(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:
+    """Certificate and key, and whether they are a pair."""
+    good = _present((*path, "certificate"), tls.certificate, problems)
+    if not (_secret_file((*path, "key"), tls.key, problems) and good):
         return
-    days = days_left(tls.certificate)
-    if days is not None and days < SOON:
-        told = f"the certificate ends in {days:.0f} days" if days > 0 else "the certificate has ended"
-        problems.add((*path, "certificate"), told, id="old-certificate", severity="warning")
+    from flowengine.services.config.certificates import UnusableTLS, expiry, load_context  # most commands need no x509
+
+    try:
+        load_context(tls)
+        soon = expiry(tls.certificate, time.time())
+    except UnusableTLS as error:
+        problems.add((*path, error.field), str(error), id="unusable-tls")
+    else:
+        if soon is not None:
+            problems.add((*path, "certificate"), soon, id="expires", severity="warning")
 
 
 def _flows(path: KeyPath, flows: Flows, problems: Problems) -> None:
@@ -95,6 +97,7 @@ def _present(path: KeyPath, file: Path, problems: Problems) -> bool:
 
 
 def _secret_file(path: KeyPath, file: Path, problems: Problems) -> bool:
+    """Whether the file is there and nobody else may read it."""
     if not _present(path, file, problems):
         return False
     if _others_read(file):
@@ -105,6 +108,7 @@ def _secret_file(path: KeyPath, file: Path, problems: Problems) -> bool:
             id="unsafe-mode",
             hint=f"chmod 600 {file}",
         )
+        return False
     return True
 
 

@@ -55,6 +55,7 @@ class Limits:
         int,
         Meta(description="Commands in a row that bring no message nearer (NOOP, RSET), then 421.", ge=10, le=100_000),
     ] = 100
+    handshake_time: Annotated[float, Meta(description="For a client's TLS handshake.", ge=1, le=3600)] = 30.0
     transaction_time: Annotated[
         float, Meta(description="From the dot to the reply; what is not done by then is deferred.", ge=1, le=3600)
     ] = 240.0

@@ -23,16 +23,31 @@ Phase = Literal[
     "disconnect",
 ]
 Flows = Mapping[Phase, Path]
+Mechanism = Annotated[str, Meta(pattern="^[A-Z0-9_-]{1,20}$", description="Name of a SASL mechanism (RFC 4422 §3.1).")]
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerTLS:
-    """TLS of a listener: STARTTLS is offered, or spoken at once."""
+    """TLS of a listener: STARTTLS is offered, or spoken at once. Files are read again when they change."""
 
     certificate: Annotated[Path, Meta(description="Certificate chain, PEM.", examples=["tls/cert.pem"])]
     key: Annotated[Path, Meta(description="Its private key, PEM; mode 600.", examples=["tls/key.pem"])]
     implicit: Annotated[bool, Meta(description="TLS from the first byte (RFC 8314) in place of STARTTLS.")] = False
+    required: Annotated[
+        bool,
+        Meta(description="Nothing before TLS but EHLO, STARTTLS, NOOP, QUIT (530); not for public mail exchangers."),
+    ] = False
     minimum: Annotated[Literal["1.2", "1.3"], Meta(description="Lowest TLS version that is spoken.")] = "1.2"
+    client_ca: Annotated[
+        Path | None,
+        Meta(
+            description="Authorities whose client certificates are good, PEM; set, clients are asked for one.",
+            examples=["tls/clients.pem"],
+        ),
+    ] = None
+    client: Annotated[
+        Literal["ask", "require"], Meta(description="require: no TLS without a good client certificate.")
+    ] = "ask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +123,15 @@ class Listener:
     allow_plaintext_auth: Annotated[bool, Meta(description="Offer AUTH before TLS; only for loopback and tests.")] = (
         False
     )
+    auth_mechanisms: Annotated[
+        tuple[Mechanism, ...],
+        Meta(
+            description="SASL mechanisms that AUTH offers. Others than PLAIN and LOGIN need an auth flow.",
+            min_length=1,
+            max_length=20,
+            examples=[["PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"]],
+        ),
+    ] = ("PLAIN", "LOGIN")
     bare_newline: Annotated[
         Literal["reject", "normalize"],
         Meta(description="A CR or LF alone in a message: refuse the message with 550, or make it CRLF."),

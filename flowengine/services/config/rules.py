@@ -121,6 +121,16 @@ def _authentication(config: Config, problems: Problems) -> None:
         if listener.allow_plaintext_auth and not listener.address.loopback:
             told = "passwords will travel in clear text over the network"
             problems.add((*path, "allow_plaintext_auth"), told, id="unsafe-password", severity="warning")
+        foreign = [one for one in listener.auth_mechanisms if one not in ("PLAIN", "LOGIN")]
+        if foreign and "auth" not in listener.flows:
+            told = f"{', '.join(foreign)} {'is' if len(foreign) == 1 else 'are'} decided by an auth flow; there is none"
+            problems.add((*path, "auth_mechanisms"), told)
+        if listener.tls is not None and listener.tls.client == "require" and listener.tls.client_ca is None:
+            told = "client_ca says whose certificates are good; it is missing"
+            problems.add((*path, "tls", "client"), told)
+        if listener.proxy and listener.tls is not None and listener.tls.implicit:
+            told = "a PROXY header cannot stand before implicit TLS here; use STARTTLS, or end TLS at the balancer"
+            problems.add((*path, "proxy"), told)
         if listener.delivery == "queue":
             told = "there is no queue yet; delivery is inline"
             problems.add((*path, "delivery"), told, id="not-yet", severity="warning")

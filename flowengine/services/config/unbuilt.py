@@ -11,7 +11,7 @@ from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.problems import Problems
 
 ID = "not-built"
-LATER_PHASES = ("proxy", "predelivery", "postdelivery")
+LATER_PHASES = ("predelivery", "postdelivery")
 
 
 def check_unbuilt(config: Config, problems: Problems) -> None:
@@ -30,8 +30,6 @@ def _note(problems: Problems, path: KeyPath, why: str) -> None:
 def _of_listener(listener: Listener) -> Iterator[tuple[str, str]]:
     if listener.protocol != "smtp":
         yield "protocol", f"the {listener.protocol} door"
-    if listener.proxy and listener.tls is not None and listener.tls.implicit:
-        yield "proxy", "a PROXY header in front of implicit TLS"
     flows = {*listener.flows, *(phase for route in listener.routes for phase in route.flows)}
     if later := sorted(flows & set(LATER_PHASES)):
         yield "flows", f"the phase {' and '.join(later)}"

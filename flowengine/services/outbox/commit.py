@@ -49,7 +49,10 @@ class Commit:
     def __init__(self, outbox: "Outbox", connection: Connection, outcome: Outcome) -> None:
         self._outbox, self._connection, self._outcome = outbox, connection, outcome
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + outbox.time
+        deadline = outcome.transaction.deadline
+        self._deadline = self._loop.time() + (
+            outbox.time if deadline is None else deadline - outbox.services.clock.monotonic()
+        )
         self._notes = Notes(outbox, outcome)
 
     async def carry_out(self) -> Reply:

@@ -1,6 +1,6 @@
 """The transports of the configuration as ways out: the next hops of each with their connections, or a directory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,11 @@ class Ways:
         """Whether there is such a transport and it leads to a next hop."""
         found = self._transports.get(transport)
         return found is not None and bool(found.host or found.mx)
+
+    def offered(self, transport: str) -> Mapping[str, str] | None:
+        """What the host of a transport that has only one offered last; None when nobody knows."""
+        pools = self._fixed.get((transport, False), ())
+        return pools[0].offered if len(pools) == 1 else None
 
     def domain(self, transport: str, recipient: str) -> str:
         """What decides about the next hop of a recipient: recipients for whom it is the same go together."""

@@ -60,6 +60,7 @@ class Answer(NamedTuple):
 
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL).fullmatch
+_USUAL = 256  # octets of replies that are worth knowing again
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)").match
 
 
@@ -84,6 +85,8 @@ class ReplyReader:
         """The replies that these bytes complete."""
         if self._buffer:
             data = self._buffer + data
+        elif not self._lines and len(data) <= _USUAL and (known := _batch(data)):
+            return list(known)
         replies: list[Reply] = []
         position = 0
         while not self.broken and (end := data.find(b"\n", position)) >= 0:
@@ -118,6 +121,14 @@ class ReplyReader:
             return None
         lines, self._lines = self._lines, []
         return _reply(int(code), lines)
+
+
+@lru_cache(maxsize=256)
+def _batch(data: bytes) -> tuple[Reply, ...]:
+    """Replies of one line each that come together, as those to MAIL, RCPT and DATA; none where there is more to it."""
+    lines = data.split(b"\r\n")
+    replies = [_single(line) for line in lines[:-1]]
+    return () if lines[-1] or None in replies or b"\n" in b"".join(lines) else tuple(filter(None, replies))
 
 
 @lru_cache(maxsize=256)

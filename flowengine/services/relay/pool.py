@@ -6,6 +6,7 @@ message has left by then.
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 
 from flowengine.runtime.actions import Reply
 from flowengine.services.relay.answers import Answer, Stage
@@ -38,6 +39,8 @@ class Pool:
         self._plain_until = 0.0
         self._rests_until = 0.0
         self._silent: Answer | None = None
+        self.offered: Mapping[str, str] | None = None
+        """What the host answered to EHLO last: keywords in upper case with their parameters."""
         patience = settings.patience
         shortest = min(patience.connect, patience.greeting, patience.command, patience.data, patience.end)
         self._interval = min(1.0, shortest / 4)
@@ -141,6 +144,7 @@ class Pool:
         """Remember whether a host can be reached."""
         self._silent = None
         if not isinstance(found, Answer):
+            self.offered = dict(found.extensions)
             self._rests_until = 0.0
             return
         self._rests_until = self._loop.time() + self.settings.rest

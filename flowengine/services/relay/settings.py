@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,7 @@ class RelaySettings:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """For whom a message is, and what of it a next hop must know beforehand.
 
     sender: "" for the null sender. size: octets. eight_bit: some are not ASCII. utf8_header: SMTPUTF8 was asked for,

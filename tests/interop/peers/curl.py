@@ -15,7 +15,7 @@ from tests.interop.messages import (
     added,
 )
 from tests.interop.peers.dkimpy import verified
-from tests.interop.world import PASSWORD, USER, World
+from tests.interop.world import PASSWORD, TOKEN, USER, World
 
 PEER = Peer("curl", programs=("curl",), packages=("curl",))
 _LOGIN_DENIED = 67  # its exit code
@@ -51,6 +51,32 @@ def authenticated(world: World, mechanism: str) -> None:
     arrived = world.delivered(lambda: succeeds("curl", *words(world, "submission", PLAIN), *user))
     added(arrived.content, PLAIN, SIGNED)
     expect(verified(arrived.content, records()), "dkimpy refuses the signature")
+
+
+@PEER.check(
+    "AUTH {0} under {1} lets a user in, and a wrong secret not",
+    [("PLAIN", "STARTTLS"), ("LOGIN", "STARTTLS"), ("PLAIN", "TLS"), ("OAUTHBEARER", "TLS"), ("XOAUTH2", "TLS")],
+)
+def encrypted(world: World, mechanism: str, how: str) -> None:
+    listener = "implicit" if how == "TLS" else "encrypted"
+    given = words(world, listener, PLAIN)
+    if how == "TLS":
+        given = [word.replace("smtp://", "smtps://") for word in given]
+    else:
+        given.append("--ssl-reqd")
+    more = ["--cacert", str(world.authorities), "--login-options", f"AUTH={mechanism}"]
+
+    def login(secret: str) -> list[str]:
+        if mechanism in ("PLAIN", "LOGIN"):
+            return [*given, *more, "--user", f"{USER}:{secret}"]
+        return [*given, *more, "--user", USER, "--oauth2-bearer", secret]
+
+    good = PASSWORD if mechanism in ("PLAIN", "LOGIN") else TOKEN
+    arrived = world.delivered(lambda: succeeds("curl", *login(good)))
+    expect(b" with ESMTPSA id " in arrived.content, "no such trace field")
+    expect(verified(arrived.content, records()), "dkimpy refuses the signature")
+    said = call("curl", *login("wrong"))
+    expect(said.code == _LOGIN_DENIED and b"535" in said.errors, said.text)
 
 
 @PEER.check("a wrong password is refused")

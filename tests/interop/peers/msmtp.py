@@ -4,7 +4,7 @@ from tests.interop.checks import Peer, call, expect, succeeds
 from tests.interop.dkim_keys import records
 from tests.interop.messages import MESSAGES, PLAIN, RECIPIENT, SENDER, SIGNED, TRACE, added
 from tests.interop.peers.dkimpy import verified
-from tests.interop.world import PASSWORD, USER, World
+from tests.interop.world import PASSWORD, TOKEN, USER, World
 
 PEER = Peer("msmtp", programs=("msmtp",), packages=("msmtp",))
 _NO_PERMISSION = 77  # its exit code, of sysexits.h
@@ -33,6 +33,20 @@ def authenticated(world: World, mechanism: str) -> None:
     given = words(world, "submission", *_login(world, mechanism, PASSWORD))
     arrived = world.delivered(lambda: succeeds("msmtp", *given, entered=unix(PLAIN)))
     added(arrived.content, PLAIN, SIGNED)
+    expect(verified(arrived.content, records()), "dkimpy refuses the signature")
+
+
+@PEER.check(
+    "AUTH {0} under {1} lets a user in",
+    [("plain", "STARTTLS"), ("login", "STARTTLS"), ("plain", "TLS"), ("oauthbearer", "TLS"), ("xoauth2", "TLS")],
+)
+def encrypted(world: World, mechanism: str, how: str) -> None:
+    listener, start = ("implicit", "off") if how == "TLS" else ("encrypted", "on")
+    given = words(world, listener, *_login(world, mechanism, TOKEN if "auth" in mechanism else PASSWORD))
+    given[given.index("--tls=off")] = "--tls=on"
+    trust = [f"--tls-trust-file={world.authorities}", f"--tls-starttls={start}"]
+    arrived = world.delivered(lambda: succeeds("msmtp", *trust, *given, entered=unix(PLAIN)))
+    expect(b" with ESMTPSA id " in arrived.content, "no such trace field")
     expect(verified(arrived.content, records()), "dkimpy refuses the signature")
 
 

@@ -68,6 +68,10 @@ message_size_limit = 60000000
 _SERVICES = """\
 127.0.0.1:{before} inet n - n - - smtpd -o syslog_name=postfix/before
     -o content_filter=smtp:[127.0.0.1]:{ours}
+127.0.0.1:{secure} inet n - n - - smtpd -o syslog_name=postfix/secure
+    -o content_filter=secured:[127.0.0.1]:{encrypted}
+secured unix - - n - - smtp -o smtp_tls_security_level=secure -o smtp_tls_CAfile={authorities}
+    -o {{ smtp_tls_secure_cert_match = mx.example.net }}
 127.0.0.1:{behind} inet n - n - - smtpd -o syslog_name=postfix/behind
     -o {{ smtpd_recipient_restrictions = check_recipient_access inline:{{{refused}=REJECT}}, permit }}
 pickup unix n - n 60 1 pickup
@@ -78,6 +82,7 @@ bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 verify unix - - n - 1 verify
+tlsmgr unix - - n 1000? 1 tlsmgr
 flush unix n - n 1000? 0 flush
 proxymap unix - - n - - proxymap
 smtp unix - - n - - smtp
@@ -93,10 +98,10 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """The instance. before: its port whose mail goes to us; behind: the one whose mail goes to the last server."""
+    """The instance. before, secure: its ports whose mail goes to us, under TLS from secure; behind: the one whose mail goes to the last server."""
 
     def __init__(self, world: World) -> None:
-        self.before, self.behind = free_port(), world.server_port
+        self.before, self.secure, self.behind = free_port(), free_port(), world.server_port
         self.folder = world.folder / "postfix"
         for name in ("", "spool", "data"):
             (self.folder / name).mkdir()
@@ -105,9 +110,12 @@ class Postfix:
         daemons = call("postconf", "-d", "-h", "daemon_directory").output.decode().strip()
         certificate, key = world.authority.issue("127.0.0.1")
         ports = {"before": self.before, "behind": self.behind, "last": world.hop.port, "ours": world.port("signing")}
+        ports |= {"secure": self.secure, "encrypted": world.port("relay-encrypted")}
         files = {"folder": self.folder, "daemons": daemons, "certificate": certificate, "key": key}
         (self.folder / "main.cf").write_text(_MAIN.format(**files, **ports))
-        (self.folder / "master.cf").write_text(_SERVICES.format(**ports, refused=REFUSED))
+        (self.folder / "master.cf").write_text(
+            _SERVICES.format(**ports, refused=REFUSED, authorities=world.authorities)
+        )
         call("postfix", "-c", self.folder, "check")  # makes the queue's directories
         self._start(Path(daemons) / "master")
         world.stack.callback(self._stop)
@@ -116,7 +124,7 @@ class Postfix:
         command = [str(master), "-c", str(self.folder), "-d"]
         self._master = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 — no shell
         deadline = time.monotonic() + 20
-        for port in (self.before, self.behind):
+        for port in (self.before, self.secure, self.behind):
             while not _answers(port):
                 if time.monotonic() > deadline or self._master.poll() is not None:
                     self._stop()
@@ -181,6 +189,14 @@ def as_client(world: World, name: str) -> None:
     arrived = through(world, postfix(world).before, MESSAGES[name])
     names = added(arrived.content, MESSAGES[name], SIGNED)
     expect(sorted(names) == ["dkim-signature", "received", "received"], f"fields on top: {names}")
+    _verifies(world, arrived.content)
+
+
+@PEER.check("its mail, “{0}”, comes to us under TLS with our certificate verified", [("plain",), ("long",)])
+def as_secure_client(world: World, name: str) -> None:
+    arrived = through(world, postfix(world).secure, MESSAGES[name])
+    added(arrived.content, MESSAGES[name], SIGNED)
+    expect(b" with ESMTPS id " in arrived.content and b"(using TLSv1.3 " in arrived.content, "no such trace field")
     _verifies(world, arrived.content)
 
 

@@ -1,12 +1,12 @@
 """swaks: what postmasters test their servers with."""
 
-from tests.interop.checks import Peer, call, expect, succeeds
+from tests.interop.checks import LeftOut, Peer, call, expect, succeeds
 from tests.interop.dkim_keys import records
 from tests.interop.messages import MESSAGES, PLAIN, RECIPIENT, SENDER, SIGNED, TRACE, WIDE_RECIPIENT, added
 from tests.interop.peers.dkimpy import verified
 from tests.interop.world import PASSWORD, USER, World
 
-PEER = Peer("swaks", programs=("swaks",), packages=("swaks",))
+PEER = Peer("swaks", programs=("swaks",), packages=("swaks", "libnet-ssleay-perl"))
 _NO_RECIPIENT, _WRONG_PASSWORD = 24, 28  # its exit codes
 
 
@@ -48,6 +48,24 @@ def refused(world: World, mechanism: str) -> None:
     given = ("--auth", mechanism, "--auth-user", USER, "--auth-password", "wrong")
     said = call("swaks", *words(world, "submission", PLAIN), *given)
     expect(said.code == _WRONG_PASSWORD and b"535" in said.output, said.text)
+
+
+@PEER.check("AUTH {0} under {1} lets a user in", [("PLAIN", "STARTTLS"), ("LOGIN", "STARTTLS"), ("PLAIN", "TLS")])
+def encrypted(world: World, mechanism: str, how: str) -> None:
+    if "requires Net::SSLeay" in call("swaks", "--support").text:
+        raise LeftOut("this swaks has no Net::SSLeay")
+    given = ("--auth", mechanism, "--auth-user", USER, "--auth-password", PASSWORD, "--tls-ca-path")
+    listener, word = ("implicit", "--tls-on-connect") if how == "TLS" else ("encrypted", "--tls")
+    more = (*given, str(world.authorities), "--tls-verify", word)
+    arrived = world.delivered(lambda: succeeds("swaks", *words(world, listener, PLAIN), *more))
+    expect(b" with ESMTPSA id " in arrived.content and b"(using TLSv1." in arrived.content, "no such trace field")
+    expect(verified(arrived.content, records()), "dkimpy refuses the signature")
+
+
+@PEER.check("a mail without TLS is refused where TLS is required")
+def in_clear(world: World) -> None:
+    said = call("swaks", *words(world, "relay-encrypted", PLAIN))
+    expect(said.code != 0 and b"530 5.7.0" in said.output, said.text)
 
 
 @PEER.check("an address in UTF-8 without SMTPUTF8 is refused")

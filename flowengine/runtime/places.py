@@ -1,6 +1,13 @@
 """Addresses of clients: as text, and by the network that counts as one client."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+
+@lru_cache(maxsize=4096)
+def address_of(ip: str) -> IPv4Address | IPv6Address:
+    """A client's address for comparisons; one client sends many commands. Raises ValueError."""
+    return ip_address(ip)
 
 
 def text_of(ip: str) -> str:
@@ -16,6 +23,6 @@ def place_of(ip: str, prefix_4: int = 32, prefix_6: int = 64) -> str:
     """What counts as one client: a network of so many bits, nobody on a Unix socket."""
     if not ip or (prefix_4 == 32 and ":" not in ip):
         return ip
-    address: IPv4Address | IPv6Address = ip_address(ip)
+    address = address_of(ip)
     prefix = prefix_4 if address.version == 4 else prefix_6
     return str(ip_network((address, prefix), strict=False).network_address)
