@@ -23,11 +23,11 @@ class Reply:
     enhanced: str
     text: str
     disconnect: bool = False
+    positive: bool = field(init=False, repr=False, compare=False)
+    """Whether the client may take its work as done (2xx)."""
 
-    @property
-    def positive(self) -> bool:
-        """Whether the client may take its work as done (2xx)."""
-        return 200 <= self.code < 300
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", 200 <= self.code < 300)
 
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
