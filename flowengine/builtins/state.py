@@ -42,7 +42,7 @@ def rate(run: Run, namespace: str, entry: str, count: int, interval: float, *, s
 
 @builtin
 def memory_store(run: Run, key: str, value: Value, callback: Callback | None = None) -> bool:
-    """Keep a value under a key, for all flows of this process; what was there is replaced.
+    """Keep a value under a key, for all flows of this machine; what was there is replaced.
 
     callback: called with the key and the value that is replaced, if there was one.
 

@@ -13,10 +13,20 @@ from flowengine.language import tree
 from flowengine.language.conversion import BadWord, Mismatch, argument
 from flowengine.language.findings import Findings
 from flowengine.language.functions import Builtin
+from flowengine.language.problems import Span
 
 ARITHMETIC = ("+", "-", "*", "/", "%", "**")
 SIGNING = frozenset({"DKIMSign", "ARCSeal"})
 EDITING = frozenset({"AddHeader", "SetHeader", "PrependHeader", "AppendHeader", "DelHeader", "SetBody"})
+MISUSED = frozenset({
+    "length", "pack", "unpack", "chr", "sha2", "hmac_sha2", "range", "array_range", "array_combine", "array_random",
+    "explode", "str_split", "str_chunk", "pow", "sqrt", "log", "random_bytes", "random_number", "rate", "memory_inc",
+    "memory_dec", "metrics_get", "metrics_set", "metrics_increment", "metrics_decrement", "strftime", "json_encode",
+    "crypt", "uuidv5", "zlib_compress", "aes_encrypt", "rsa_sign", "rsa_verify", "ed25519_sign", "ed25519_verify",
+    "pkcs7_sign", "inet_includes", "in_file", "server_concurrency",
+})  # fmt: skip
+"""Builtins that give none for a wrong call alone, not for what a message may hold."""
+COMPARISONS = ("==", "!=", "===", "!==", "<", ">", "<=", ">=", "=~", "!~")
 POSITIONS = frozenset({"strpos", "strrpos", "str_find", "str_rfind"})
 
 
@@ -53,7 +63,7 @@ class ValueChecks(Findings):
     def may_be_none(self, one: tree.Expression | None) -> Builtin | None:
         """The builtin whose result an expression is, when that can be none."""
         target = self.builtin_of(one)
-        found = None if target is None else kinds(target.returns)
+        found = None if target is None or target.name in MISUSED else kinds(target.returns)
         return target if found is not None and type(None) in found and len(found) > 1 else None
 
     def none_given(self, called: Builtin, name: str, annotation: object, given: tree.Expression) -> None:
@@ -83,6 +93,8 @@ class ValueChecks(Findings):
                 self.endless(one)
             elif isinstance(one, tree.Call):
                 self.arguments(one)
+            elif isinstance(one, tree.Coalesce):
+                self.coalesced(one)
 
     def arguments(self, call: tree.Call) -> None:
         """Results that can be none among the arguments of a builtin."""
@@ -113,6 +125,26 @@ class ValueChecks(Findings):
         if one.operator in ("==", "!=", "===", "!=="):
             for left, right in ((one.left, one.right), (one.right, one.left)):
                 self.compared(one, left, right)
+
+    def coalesced(self, one: tree.Coalesce) -> None:
+        """A comparison beside `??` without brackets."""
+        between = self.text_between(one.left.span, one.right.span)
+        bare = [
+            operand
+            for operand, bracket in ((one.left, ")"), (one.right, "("))
+            if isinstance(operand, tree.Binary) and operand.operator in COMPARISONS and bracket not in between
+        ]
+        if bare:
+            message = f"`??` takes the whole `{bare[0].operator}` beside it"
+            hint = "write brackets: `($a ?? 1) > 2`, or round the comparison"
+            self.problem(one.span, "loose-coalesce", message, hint, "hint")
+
+    def text_between(self, first: Span, second: Span) -> str:
+        """What stands between two expressions; brackets of both kinds when they are not on one line of this file."""
+        lines = self.scope.module.source.text.split("\n", first.end_line)
+        if first.file != self.scope.module.source.name or first.end_line != second.line or len(lines) < first.end_line:
+            return "()"
+        return lines[first.end_line - 1][first.end_column - 1 : second.column - 1]
 
     def compared(self, one: tree.Binary, left: tree.Expression, right: tree.Expression) -> None:
         """A result compared with a literal that it never is."""

@@ -61,11 +61,12 @@ class Field(msgspec.Struct, frozen=True, gc=False):
 class Headers(Sequence[Field]):
     """The fields of a message from top to bottom, with look-up by name whatever its case."""
 
-    __slots__ = ("_places", "fields")
+    __slots__ = ("_asked", "_places", "fields")
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = tuple(fields)
         self._places: dict[bytes, list[int]] | None = None
+        self._asked = False
 
     def places(self, name: str | bytes) -> Sequence[int]:
         """Indices of the fields of this name, top to bottom."""
@@ -79,6 +80,9 @@ class Headers(Sequence[Field]):
 
     def first(self, name: str | bytes) -> Field | None:
         """The topmost field of this name."""
+        if self._places is None and not self._asked:  # an index pays from the second question on
+            self._asked, key = True, key_of(name)
+            return next((field for field in self.fields if field.key == key), None)
         places = self.places(name)
         return self.fields[places[0]] if places else None
 

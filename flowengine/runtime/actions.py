@@ -23,11 +23,11 @@ class Reply:
     enhanced: str
     text: str
     disconnect: bool = False
+    positive: bool = field(init=False, repr=False, compare=False)
+    """Whether the client may take its work as done (2xx)."""
 
-    @property
-    def positive(self) -> bool:
-        """Whether the client may take its work as done (2xx)."""
-        return 200 <= self.code < 300
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "positive", 200 <= self.code < 300)
 
     def __str__(self) -> str:
         return f"{self.code} {self.enhanced} {self.text}" if self.enhanced else f"{self.code} {self.text}"
@@ -123,13 +123,19 @@ class Delete(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver(Kept):
-    """Send on to a recipient. delay in seconds before the first attempt; queue false: while the client waits."""
+    """Send on to a recipient.
+
+    delay in seconds before the first attempt. queue false: while the client waits. hold: not before somebody releases
+    it. quotas: names that it counts towards.
+    """
 
     gravity: ClassVar[int] = 1
 
     delay: float = 0
     queue: bool = True
     jobid: str = ""
+    quotas: tuple[str, ...] = ()
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,6 +199,8 @@ class Session:
         if self.policy.require_auth and self.connection.username is None:
             return Reply(530, "5.7.0", "Authentication required")
         self.transaction = self._begin(sender, parameters)
+        if Phase.MAILFROM not in self.policy.flows:
+            return _unasked(Phase.MAILFROM)
         arguments = {
             "sender": from_text(sender.address.lower()),
             "address": Array({"localpart": from_text(sender.local_part), "domain": from_text(sender.domain)}),
@@ -223,13 +225,15 @@ class Session:
         data = (route.flows if route else {}).get(Phase.DATA) or self.policy.flows.get(Phase.DATA)
         recipient = Recipient(address, parameters, transport, data)
         transaction.recipients.append(recipient)
+        flow = (route.flows if route else {}).get(Phase.RCPTTO) or self.policy.flows.get(Phase.RCPTTO)
+        if flow is None:
+            return _unasked(Phase.RCPTTO)
         arguments = {
             "recipient": from_text(address.address),
             "address": Array({"localpart": from_text(address.local_part), "domain": from_text(address.domain)}),
             "params": Array({from_text(k): from_text(v) for k, v in parameters.items()}),
             "transportid": transport,
         }
-        flow = (route.flows if route else {}).get(Phase.RCPTTO)
         return self._ask(Phase.RCPTTO, arguments, lambda: transaction.recipients.remove(recipient), recipient, flow)
 
     async def data(self, message: Message) -> Reply:
@@ -335,10 +339,9 @@ class Session:
         flow: Program | None = None,
     ) -> Step:
         """Run the flow of a phase that only asks; `undo` when it says no."""
-        row = PHASES[phase]
         flow = flow or self.policy.flows.get(phase)
         if flow is None:
-            return row.reply(row.implicit)
+            return _unasked(phase)
         transaction = self.transaction or self._before_mail()
         run = Run(self._services, self.connection, phase, transaction, recipient, arguments=arguments)
         answer = self._answer(flow, run, undo)
@@ -379,6 +382,12 @@ def _at_once(answer: Coroutine[Any, Any, T], phase: str) -> T:
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]  # the coroutine's own result
     raise OutOfOrder(f"the {phase} flow waited although the compiler said that it cannot")
+
+
+def _unasked(phase: str) -> Reply:
+    """What happens in a phase without a flow."""
+    row = PHASES[phase]
+    return row.reply(row.implicit)
 
 
 def _with_id(reply: Reply, id_: str) -> Reply:

@@ -16,6 +16,7 @@ from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
 from flowengine.services.queue.queue import Queue
+from flowengine.services.queue.view import View
 from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile, SharedRates
@@ -56,7 +57,8 @@ class Engine:
         policies = Compiler(config).policies()
         viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
-        services = services_for(config, viewed, tally, shared)
+        view = View()
+        services = replace(services_for(config, viewed, tally, shared), queue=view)
         checkers: dict[Path, PasswordChecker] = {}
         guesses = SharedRates(shared, config.limits.rate_entries, realm="passwords")
         for name, listener in config.listeners.items():
@@ -66,6 +68,7 @@ class Engine:
                 policies[name] = replace(policies[name], users=checkers[listener.users])
         outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
         queue = outbox.queue = Queue(config, services, outbox.ways)
+        view.attach(queue)
         tls = open_tls(config, services)
         return cls(config, services, policies, outbox, queue, Runner(), viewed, tally, shared, tls)
 

@@ -11,6 +11,6 @@ def test_every_problem_is_explained() -> None:
         re.findall(r"^### ([a-z-]+)$", (ROOT / "docs/problems.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
     code = "".join(one.read_text(encoding="utf-8") for one in (ROOT / "flowengine/language").glob("*.py"))
-    first = "unknown|wrong|duplicate|read|unreachable|possibly|never|endless|missing|edit|unresolved|argument|strpos|not|cached|interpolated"
+    first = "unknown|wrong|duplicate|read|unreachable|possibly|never|endless|missing|edit|loose|unresolved|argument|strpos|not|cached|interpolated"
     used = set(re.findall(rf'"((?:{first})-[a-z-]+)"', code)) | {"syntax", "arity", "recursion", "deprecated"}
     assert used == explained

@@ -85,11 +85,11 @@ class World:
 
     async def send(
         self, *recipients: str, sender: str = "a@example.org", content: bytes = CONTENT, transport: str = "one",
-        delay: float = 0.0, dsn: str = "", about: About | None = None,
+        delay: float = 0.0, dsn: str = "", about: About | None = None, hold: bool = False,
     ) -> str:  # fmt: skip
         """Put one message, as a session does."""
         transaction = f"{next(_ids):024x}"
-        parcel = Queued(transport, sender, [content], about=about or About(), delay=delay)
+        parcel = Queued(transport, sender, [content], about=about or About(), delay=delay, hold=hold)
         parcel.recipients = [Recipient(one, dsn=dsn) for one in recipients]
         parcel.numbers = list(range(1, len(recipients) + 1))
         await self.queue.keep(transaction, parcel)

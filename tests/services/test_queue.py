@@ -213,6 +213,20 @@ async def test_a_delayed_delivery_waits_for_its_time(tmp_path: Path) -> None:
         assert len(hop.messages) == 1
 
 
+async def test_what_is_held_waits_for_somebody(tmp_path: Path) -> None:
+    async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}) as world:
+        id_ = await world.send("b@x", hold=True)
+        await world.later(500)
+        await asyncio.sleep(0.2)
+        assert not hop.messages
+        with Desk(tmp_path) as desk:
+            assert [one.state for one in desk.entries(Choice((id_,)), 10)] == ["held"]
+            assert list(desk.order("release", Choice((id_,)))) == [(1, 0)]
+        world.queue.due()
+        await world.empty()
+        assert len(hop.messages) == 1
+
+
 async def test_a_sink_takes_what_was_delayed(tmp_path: Path) -> None:
     async with running(tmp_path, {"sink": Transport(sink=tmp_path / "sink")}) as world:
         await world.send("b@x", delay=10, transport="sink")

@@ -9,8 +9,12 @@ from next_hop import NextHop, listening
 from queue_world import NOW, new, opened, put, running
 from test_queue import to
 
+from flowengine.mail.addresses import parse_path
+from flowengine.mail.message import Message
+from flowengine.runtime.queue_view import Letter, PickupPolicy, QueueUnavailable, Suspension
 from flowengine.services.queue.model import About
 from flowengine.services.queue.pickup import Rule
+from flowengine.services.queue.view import View
 
 pytestmark = pytest.mark.anyio
 
@@ -99,6 +103,35 @@ async def test_a_message_of_our_own(tmp_path: Path) -> None:
         id_ = await world.queue.submit("", "b@x", "one", [b"Subject: x\r\n\r\nhello\r\n"])
         await world.empty()
         assert hop.messages == [("", ("b@x",), b"Subject: x\r\n\r\nhello\r\n")] and len(id_) == 24
+
+
+async def test_flows_see_the_queue(tmp_path: Path) -> None:
+    view = View()
+    with pytest.raises(QueueUnavailable, match="without a queue"):
+        await view.metric("count", {})
+    async with listening(NextHop()) as hop, running(tmp_path, {"one": to(hop.port)}) as world:
+        view.attach(world.queue)
+        name = await view.suspend(Suspension({"recipientdomain": "x"}, 60))
+        letter = Letter(
+            parse_path("<>"), parse_path("<b@x>"), None, Message(b"Subject: x\r\n\r\nhello\r\n"), {"k": "v"}, "job"
+        )
+        await view.submit(letter)
+        await world.until(lambda: not world.queue.slots.active)
+        assert await view.metric("count", {"metadata.k": ["v"], "jobid": ["job"]}) == 1 and await view.quota(
+            "none"
+        ) == (0, 0)
+        assert await view.unlimit(name)
+        name = await view.limit(PickupPolicy(("jobid",), {}, 60, concurrency=1, about={"tag": "t"}))
+        assert (
+            await view.unlimit(name)
+            and await view.connect("a", "ns", "x", 1)
+            and not await view.connect("b", "ns", "x", 1)
+        )
+        with pytest.raises(QueueUnavailable, match="tenantid"):
+            await view.suspend(Suspension({"tenantid": "x"}, 60))
+        await world.later(61)
+        await world.empty()
+        assert hop.messages == [("", ("b@x",), b"Subject: x\r\n\r\nhello\r\n")]
 
 
 async def test_rules_that_nobody_can_keep_are_refused(tmp_path: Path) -> None:

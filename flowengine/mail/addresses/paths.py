@@ -4,7 +4,7 @@ Nearly all are plain, so one pattern takes those; the rest goes through the gram
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from flowengine.mail.addresses.values import ATEXT, quote_local_part
@@ -47,18 +47,17 @@ class Path:
 
     local_part: str
     domain: str
+    address: str = field(init=False, repr=False, compare=False)
+    """local@domain, quoted only where needed; "" for the null path."""
+
+    def __post_init__(self) -> None:
+        whole = f"{quote_local_part(self.local_part)}@{self.domain}" if self.domain else self.local_part
+        object.__setattr__(self, "address", whole)
 
     @property
     def null(self) -> bool:
         """Whether this is `<>`, the sender of reports."""
         return not self.local_part and not self.domain
-
-    @property
-    def address(self) -> str:
-        """local@domain, quoted only where needed; "" for the null path."""
-        if not self.domain:
-            return self.local_part
-        return f"{quote_local_part(self.local_part)}@{self.domain}"
 
     @property
     def ascii(self) -> bool:

@@ -7,8 +7,9 @@ body hash is wrong costs no question.
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from flowengine.mail.canonical import body_hash
 from flowengine.mail.dkim.record import FoundKeys, KeyRecord, key_records
@@ -26,8 +27,10 @@ MOST_CHECKED = 5  # signatures of a message that are verified, unless the caller
 MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
-@dataclass(frozen=True, slots=True)
-class SignatureResult:
+_NO_TAGS: Mapping[str, str] = MappingProxyType({})
+
+
+class SignatureResult(NamedTuple):
     """What became of one signature.
 
     result: pass; fail (body, header or time is wrong); policy (it verifies, and a rule of ours is against it: weak
@@ -51,7 +54,7 @@ class SignatureResult:
     unsigned_octets: int = 0
     timestamp: int | None = None
     expiration: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = _NO_TAGS
     record: str | None = None
 
 
@@ -157,9 +160,9 @@ def _candidate(message: Message, part: Field, now: float) -> Candidate:
         timestamp=signature.timestamp, expiration=signature.expiration,
     )  # fmt: skip
     problem, unsigned = check_content(signature, message, now)
-    result = replace(result, unsigned_octets=unsigned)
+    result = result._replace(unsigned_octets=unsigned)
     if problem is not None:
-        return Candidate(replace(result, result="fail", reason=problem))
+        return Candidate(result._replace(result="fail", reason=problem))
     return Candidate(result, signature, signature.header_digest(others(message.headers, part)))
 
 
@@ -194,13 +197,13 @@ def judge(
     """The result with what the keys of the signature's place say about it."""
     found = keys[signature.selector, signature.domain]
     if isinstance(found, DNSUnavailable):
-        return replace(result, result="temperror", reason=f"the key is not available now: {found.reason}")
-    result = replace(result, secure=found.secure)
+        return result._replace(result="temperror", reason=f"the key is not available now: {found.reason}")
+    result = result._replace(secure=found.secure)
     if not found.records:
         reason = f"no key for signature {signature.selector}._domainkey.{signature.domain}"
         if found.problems:
             reason += f": {found.problems[0]}"
-        return replace(result, result="permerror", reason=reason)
+        return result._replace(result="permerror", reason=reason)
     return _by_keys(signature, digest, found.records, result, minimum_bits)
 
 
@@ -219,17 +222,17 @@ def _by_keys(
         if key is None:
             unusable = "the key was revoked"
             continue
-        judged = replace(result, key_bits=key.bits, testing=record.testing, record=record.text)
+        judged = result._replace(key_bits=key.bits, testing=record.testing, record=record.text)
         if not key.verifies(signature.signature, digest, signature.hash):
-            failed = failed or replace(judged, result="fail", reason="signature did not verify")
+            failed = failed or judged._replace(result="fail", reason="signature did not verify")
         elif key.kind == "rsa" and key.bits < minimum_bits:
-            return replace(judged, result="policy", reason=f"the key has only {key.bits} bits")
+            return judged._replace(result="policy", reason=f"the key has only {key.bits} bits")
         elif signature.hash == "sha1":
-            return replace(judged, result="policy", reason="rsa-sha1 is no longer trusted (RFC 8301)")
+            return judged._replace(result="policy", reason="rsa-sha1 is no longer trusted (RFC 8301)")
         else:
             extra = f"{judged.unsigned_octets} octets of the body are not signed" if judged.unsigned_octets else ""
-            return replace(judged, result="pass", reason=extra)
-    return failed or replace(result, result="permerror", reason=unusable)
+            return judged._replace(result="pass", reason=extra)
+    return failed or result._replace(result="permerror", reason=unusable)
 
 
 def _unfit(record: KeyRecord, signature: Signature) -> str | None:
@@ -252,4 +255,4 @@ def _unreadable(part: Field, reason: str) -> SignatureResult:
 
 def _beyond(part: Field, limit: int) -> Candidate:
     reason = f"not checked: more than {limit} signatures"
-    return Candidate(replace(_unreadable(part, reason), result="policy"))
+    return Candidate(_unreadable(part, reason)._replace(result="policy"))

@@ -5,7 +5,6 @@ RFC 9989 §5.3 by default, RFC 7489 §6.6 by parameter. SPF and DKIM come as val
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from flowengine.mail import names
 from flowengine.mail.dmarc.record import Policy, Record, Standard
@@ -45,18 +44,17 @@ async def evaluate(
     try:
         found = await discovery.policy(domain)
     except DNSUnavailable as error:
-        return replace(absent, result="temperror", reason=f"the policy of {domain} cannot be had now: {error}")
+        return absent._replace(result="temperror", reason=f"the policy of {domain} cannot be had now: {error}")
     if found is None:
         return absent
     record = found.record.effective(standard)
     if record is None:
         reason = f"the record of {found.domain} has neither a valid policy nor a report address"
-        return replace(absent, policy_domain=found.domain, reason=reason)
+        return absent._replace(policy_domain=found.domain, reason=reason)
     aligner = _Aligner(domain, discovery, found.organizational_domain)
     spf_alignment = await aligner.spf(spf, strict=record.aspf == "s")
     dkim_alignment = await aligner.dkim(dkim, strict=record.adkim == "s")
-    known = replace(
-        absent,
+    known = absent._replace(
         policy_domain=found.domain,
         organizational_domain=aligner.organizational_domain,
         spf=spf_alignment,
@@ -75,20 +73,20 @@ async def _conclude(known: DMARCResult, found: Found, resolver: Resolver, sample
     except DNSUnavailable as error:
         if passed is None:
             reason = f"whether {known.domain} exists cannot be known now: {error}"
-            return replace(known, result="temperror", reason=reason)
+            return known._replace(result="temperror", reason=reason)
         policy = record.sp or record.p
-    known = replace(known, policy=policy)
+    known = known._replace(policy=policy)
     if passed is not None:
-        return replace(known, result="pass", reason=passed.reason)
+        return known._replace(result="pass", reason=passed.reason)
     why = f"{spf.reason}; {dkim.reason}"
     for alignment in (spf, dkim):
         if alignment.aligned is None or (alignment.aligned and alignment.result == "temperror"):
-            return replace(known, result="temperror", reason=why)
+            return known._replace(result="temperror", reason=why)
     disposition, spared = _disposition(policy or "none", record, standard, sample)
     reason = f"{why}; the policy of {found.domain} is {policy}"
     if disposition != policy:
         reason += f", {disposition} for this message ({'pct' if spared else 't=y'})"
-    return replace(known, result="fail", disposition=disposition, sampled_out=spared, reason=reason)
+    return known._replace(result="fail", disposition=disposition, sampled_out=spared, reason=reason)
 
 
 async def _applicable(domain: str, found: Found, standard: Standard, resolver: Resolver) -> Policy | None:

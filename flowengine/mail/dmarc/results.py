@@ -45,8 +45,7 @@ class Alignment:
 NOT_EVALUATED = Alignment(None, False, "", "", "not evaluated")
 
 
-@dataclass(frozen=True, slots=True)
-class DMARCResult:
+class DMARCResult(NamedTuple):
     """The outcome for one message.
 
     result: RFC 8601 §2.7 word. policy: the published policy that applies, None without one.

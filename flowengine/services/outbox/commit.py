@@ -96,7 +96,7 @@ class Commit:
             if self._outbox.ways.relays(place) and not queued:
                 apart: object = self._outbox.ways.domain(place, kept.recipient)
             else:
-                apart = (queued, _delay(kept), kept.reason, *sorted(kept.metadata.items()))
+                apart = (queued, _pace(kept), kept.reason, *sorted(kept.metadata.items()))
             key = (place, id(message), kept.sender, apart)
             parcel = found.get(key)
             if parcel is None:
@@ -111,7 +111,7 @@ class Commit:
         """The way of one delivery, by name."""
         if isinstance(kept, Quarantine):
             return f"quarantine:{kept.id}"
-        if isinstance(kept, Deliver) and kept.delay > 0 and self._outbox.queue is None:
+        if isinstance(kept, Deliver) and (kept.delay > 0 or kept.hold) and self._outbox.queue is None:
             self._notes.log("error", "there is no queue here for a delayed delivery", recipient=kept.recipient)
             raise CalledOff(NO_QUEUE)
         place = kept.transportid or ""
@@ -122,7 +122,7 @@ class Commit:
 
     def _for_queue(self, kept: Deliver, place: str) -> bool:
         """Whether a delivery is not made while the client waits. What a directory takes is on disk then, too."""
-        if kept.delay > 0:
+        if kept.delay > 0 or kept.hold:
             return True
         return self._queues and kept.queue and self._outbox.ways.relays(place)
 
@@ -133,7 +133,8 @@ class Commit:
         transaction = self._outcome.transaction
         about = about_message(self._connection, transaction, kept, message, eight_bit=not all(map(_ascii, chunks)))
         put = partial(queue.keep, transaction.id)
-        return Queued(place, kept.sender, chunks, about=about, delay=_delay(kept), put=put, failed=failed)
+        hold = isinstance(kept, Deliver) and kept.hold
+        return Queued(place, kept.sender, chunks, about=about, delay=_delay(kept), hold=hold, put=put, failed=failed)
 
     def _parcel(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
         chunks: list[Buffer] = [trace, *message.chunks()]
@@ -274,6 +275,11 @@ class Commit:
                 self._outbox.keep_alive(self._loop.create_task(self._notes.remember_late(parcel)))
 
         task.add_done_callback(arrived)
+
+
+def _pace(kept: Kept) -> object:
+    """What of a delivery the queue goes by."""
+    return (kept.delay, kept.hold, kept.jobid, kept.quotas) if isinstance(kept, Deliver) else None
 
 
 def _delay(kept: Kept) -> float:

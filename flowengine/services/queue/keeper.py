@@ -69,7 +69,8 @@ class Keeper:
             queue.services.counters.increment("taken_over", freed)
             queue.services.log.event("notice", "taken over", recipients=freed, text="their worker had died")
             queue.due()
-        await committer.change(lambda store: store.tidy(now), lazy=True)
+        # the clock is read when it is the storage's turn, which may be late: it is compared with the machine's age
+        await committer.change(lambda store: store.tidy(queue.services.clock.now()), lazy=True)
         if not queue.stopping:
             for job, reply in await committer.change(lambda store: store.overdue(now, OVERDUE), lazy=True):
                 key = (job.place.transport, job.place.domain)

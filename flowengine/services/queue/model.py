@@ -64,7 +64,7 @@ class NewEntry:
 class NewMessage:
     """A message for the queue. chunks: what leaves, to the octet. Times are Unix times in seconds.
 
-    file: where the content lies already; "" when it goes into the row.
+    file: where the content lies already; "" when it goes into the row. hold: not before somebody releases it.
     """
 
     transaction: str
@@ -79,6 +79,7 @@ class NewMessage:
     due: float
     expires: float
     file: str = ""
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ UNUSABLE = Answer(Reply(451, "4.3.0", "Cannot be queued now, try again later"), 
 
 @dataclass(slots=True)
 class Queued(Parcel):
-    """For recipients by one transport. numbers: of the recipients, within the transaction. delay: seconds.
+    """For recipients by one transport.
+
+    numbers: of the recipients, within the transaction. delay: seconds. hold: not before somebody releases it.
 
     put: keeps it, raises StoreTrouble.
     """
@@ -25,6 +27,7 @@ class Queued(Parcel):
     about: About = field(default_factory=About)
     numbers: list[int] = field(default_factory=list)
     delay: float = 0.0
+    hold: bool = False
     put: Callable[["Queued"], Awaitable[None]] | None = None
     failed: Callable[[Exception], None] | None = None
 
@@ -65,5 +68,6 @@ def about_message(
         user=connection.username,
         reason=kept.reason,
         jobid=kept.jobid if isinstance(kept, Deliver) else "",
+        quotas=kept.quotas if isinstance(kept, Deliver) else (),
         metadata=dict(kept.metadata),
     )

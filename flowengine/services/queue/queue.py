@@ -135,7 +135,8 @@ class Queue:
         for number, one in zip(parcel.numbers, parcel.recipients, strict=True):
             domain = self.ways.domain(parcel.place, one.address)
             key = (parcel.place, domain)
-            if key not in seats and not parcel.delay and not self.stopping and self.slots.has_room(key):
+            later = parcel.delay or parcel.hold or self.stopping
+            if key not in seats and not later and self.slots.has_room(key):
                 seats[key] = self.slots.take(key)
             entries.append(NewEntry(number, one.address, domain, one.dsn, key in seats))
         expires = due + (transport.expire if transport is not None else 0)
@@ -151,6 +152,7 @@ class Queue:
             now,
             due,
             expires,
+            hold=parcel.hold,
         )
         try:
             await self._put(new, seats)

@@ -164,14 +164,20 @@ class Reporter:
         config = self._config
         if config.dsn is not None and config.dsn.transport is not None:
             return config.dsn.transport
-        domain = job.sender.rpartition("@")[2].lower()
+        return self.way(job.sender.rpartition("@")[2].lower()) or job.place.transport
+
+    def way(self, domain: str) -> str | None:
+        """The transport for mail of ours to a domain (lower case): that of the listener or route which takes mail for
+        it, else the first with `mx`, else the only one there is."""
+        config = self._config
         for listener in config.listeners.values():
             for route in listener.routes:
                 if route.transport is not None and Route(route.domains).holds(domain):
                     return route.transport
             if listener.transport is not None and Route(listener.recipient_domains).holds(domain):
                 return listener.transport
-        return next((name for name, one in config.transports.items() if one.mx), job.place.transport)
+        only = next(iter(config.transports)) if len(config.transports) == 1 else None
+        return next((name for name, one in config.transports.items() if one.mx), only)
 
 
 def parameters(entry: Entry) -> Mapping[str, str]:

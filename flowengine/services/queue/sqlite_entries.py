@@ -38,11 +38,11 @@ def put(database: sqlite3.Connection, holder: int, new: NewMessage) -> list[Job]
         taken: list[Entry] = []
         left = False
         for one in group:
-            take = one.take and resting <= new.queued
+            take = one.take and resting <= new.queued and not new.hold
             left = left or not take
             id_ = database.execute(
-                "insert into entry (message, number, place, recipient, dsn, holder, fence, due, since, expires)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into entry (message, number, place, recipient, dsn, holder, fence, due, since, expires, state)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     message,
                     one.number,
@@ -54,6 +54,7 @@ def put(database: sqlite3.Connection, holder: int, new: NewMessage) -> list[Job]
                     new.due,
                     new.queued,
                     new.expires,
+                    State.HELD if new.hold else State.QUEUED,
                 ),
             ).lastrowid
             if take:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 Buffer = bytes | memoryview
 
 END = b".\r\n"
+_SMALL = 65536
+"""Octets of a message that is put together rather than looked through piece by piece."""
 _DOT = re.compile(rb"\n\.").finditer
 
 
@@ -23,6 +25,10 @@ def _dots(chunk: Buffer) -> Iterable[re.Match[bytes]]:
 
 def stuffed(chunks: Iterable[Buffer]) -> list[Buffer]:
     """The buffers to write, the end of data among them."""
+    if sum(map(len, chunks := list(chunks))) <= _SMALL:
+        whole = b"".join(chunks)
+        if not whole.startswith(b".") and whole.endswith(b"\r\n") and b"\n." not in whole:
+            return [whole + END]
     found: list[Buffer] = []
     last = b"\r\n"  # the last octets so far: the content begins at the start of a line
     for chunk in chunks:
