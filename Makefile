@@ -26,7 +26,7 @@ check: venv ## format, lint, types, tests with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 
-interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
+interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL, PostgreSQL
 	$(BIN)/python -m tests.interop
 
 torture: venv ## kill workers at random for MINUTES=5, BACKEND=sqlite or postgresql, and account for every 250

@@ -49,11 +49,11 @@ def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> "Choice":
 
 
 def _desk(config_path: Path | None) -> "Desk":
-    from flowengine.services.queue.backends import open_view
+    from flowengine.services.queue.backends import open_window
     from flowengine.services.queue.desk import Desk
     from flowengine.services.queue.model import StoreTrouble
 
-    desk = Desk(open_view(load(config_path, files=False).storage))
+    desk = Desk(open_window(load(config_path, files=False).storage))
     try:
         return desk.__enter__()
     except StoreTrouble as error:

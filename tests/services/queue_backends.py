@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import psycopg
 from queue_world import NOW, opened
 
-from flowengine.services.queue.desk import View
-from flowengine.services.queue.desk_postgresql import PostgreSQLView
-from flowengine.services.queue.desk_sqlite import SQLiteView
+from flowengine.services.queue.desk import Window
+from flowengine.services.queue.desk_postgresql import PostgreSQLWindow
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 from flowengine.services.queue.figures import Figures
 from flowengine.services.queue.figures_postgresql import PostgreSQLFigures
 from flowengine.services.queue.figures_sqlite import SQLiteFigures
@@ -27,7 +27,7 @@ class Backend(Protocol):
     def take_over(self, store: Store) -> int:
         """What the living do about the dead."""
 
-    def view(self) -> View: ...
+    def window(self) -> Window: ...
 
     def figures(self) -> Figures: ...
 
@@ -48,8 +48,8 @@ class SQLite:
         with store.transaction():
             return store.take_over(NOW)
 
-    def view(self) -> View:
-        return SQLiteView(self._directory)
+    def window(self) -> Window:
+        return SQLiteWindow(self._directory)
 
     def figures(self) -> Figures:
         return Figures(SQLiteFigures(self._directory / "queue.db"), lambda: 0.0)
@@ -85,8 +85,8 @@ class PostgreSQL:
             found = connection.execute(statement.encode(), values)
             return found.fetchall() if found.description else []
 
-    def view(self) -> View:
-        return PostgreSQLView(self.url)
+    def window(self) -> Window:
+        return PostgreSQLWindow(self.url)
 
     def figures(self) -> Figures:
         return Figures(PostgreSQLFigures(self.url), lambda: 0.0)

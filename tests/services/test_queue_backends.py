@@ -111,7 +111,7 @@ def test_the_desk_finds_and_orders(backend: Backend) -> None:
     first = new("b@x.example", "c@Y.example", sender="Bulk@example.org")
     put(store, first)
     put(store, new("d@y.example", sender=""))
-    with Desk(backend.view()) as desk:
+    with Desk(backend.window()) as desk:
 
         def ids(**choice: object) -> list[str]:
             return sorted(one.recipient for one in desk.entries(Choice(**choice), 10))  # type: ignore[arg-type]
@@ -228,6 +228,14 @@ def test_an_order_in_a_long_queue_goes_page_by_page(backend: Backend) -> None:
         for number in range(6):
             entries = tuple(NewEntry(one, f"b{one}@x{number}", f"x{number}") for one in range(1, 101))
             store.put(new("b@x", entries=entries))
-    with Desk(backend.view()) as desk:
+    with Desk(backend.window()) as desk:
         assert list(desk.order("delete", Choice())) == [(500, 0), (600, 0)]
         assert desk.stand() == store.stand() and store.stand().octets == 0 and store.wake() is None
+
+
+def test_what_is_put_on_hold_waits_for_its_release(backend: Backend) -> None:
+    store = backend.opened()
+    assert put(store, new("b@x", take=True, hold=True)) == [] and claim(store) == [] and store.stand().held == 1
+    with Desk(backend.window()) as desk:
+        assert list(desk.order("release", Choice(sender="a@"))) == [(1, 0)]
+    assert len(claim(store)) == 1

@@ -11,7 +11,7 @@ from queue_world import CONTENT, NOW, claim, new, opened, put, settle
 
 from flowengine.services.queue import schema
 from flowengine.services.queue.desk import Choice, Desk
-from flowengine.services.queue.desk_sqlite import SQLiteView
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 from flowengine.services.queue.model import (
     Damaged,
     Gone,
@@ -112,7 +112,7 @@ def test_a_row_that_cannot_be_read_is_parked_and_the_rest_flows(tmp_path: Path) 
         database.execute("update message set transaction_id = x'00' where id = 2")
     assert [job.entries[0].recipient for job in claim(store)] == ["good@x"]
     assert store.stand().parked == 2 and claim(store) == []
-    with Desk(SQLiteView(tmp_path)) as desk:
+    with Desk(SQLiteWindow(tmp_path)) as desk:
         (bad, _) = desk.entries(Choice(state="parked"), 10)
         assert bad.reply.startswith("cannot be read")
 

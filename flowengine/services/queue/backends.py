@@ -1,4 +1,4 @@
-"""Which storage a configuration names, and what belongs to it: the store, the desk's view, the figures.
+"""Which storage a configuration names, and what belongs to it: the store, the desk's window, the figures.
 
 PostgreSQL's driver is loaded only where it is used.
 """
@@ -6,7 +6,7 @@ PostgreSQL's driver is loaded only where it is used.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from flowengine.services.queue.desk_sqlite import SQLiteView
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 from flowengine.services.queue.figures import Figures
 from flowengine.services.queue.figures_sqlite import SQLiteFigures
 from flowengine.services.queue.sqlite import NAME, SQLiteStore
@@ -14,7 +14,7 @@ from flowengine.services.queue.store import Store
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config, Storage
-    from flowengine.services.queue.desk import View
+    from flowengine.services.queue.desk import Window
 
 
 def open_store(config: "Config") -> Store:
@@ -27,13 +27,13 @@ def open_store(config: "Config") -> Store:
     return SQLiteStore(storage.directory, rules.row_size, rules.entries, rules.free_space)
 
 
-def open_view(storage: "Storage") -> "View":
+def open_window(storage: "Storage") -> "Window":
     """What the desk looks through."""
     if storage.url:
-        from flowengine.services.queue.desk_postgresql import PostgreSQLView
+        from flowengine.services.queue.desk_postgresql import PostgreSQLWindow
 
-        return PostgreSQLView(storage.url)
-    return SQLiteView(storage.directory)
+        return PostgreSQLWindow(storage.url)
+    return SQLiteWindow(storage.directory)
 
 
 def open_figures(storage: "Storage", monotonic: Callable[[], float]) -> Figures:

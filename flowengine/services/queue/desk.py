@@ -106,7 +106,7 @@ class Listed:
         return {name: getattr(self, name) for name in self.__slots__ if name not in hidden}
 
 
-class View(Protocol):
+class Window(Protocol):
     """What a desk looks through: one storage, without holding anything. Whatever fails raises StoreTrouble.
 
     Statements have question marks for values.
@@ -152,19 +152,19 @@ class View(Protocol):
 class Desk:
     """The desk of one queue. Use it as a context."""
 
-    def __init__(self, view: View) -> None:
-        self._view = view
+    def __init__(self, window: Window) -> None:
+        self._window = window
 
     def __enter__(self) -> "Desk":
-        self._view.open()
+        self._window.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._view.close()
+        self._window.close()
 
     def stand(self) -> Stand:
         """How the queue stands."""
-        return self._view.stand()
+        return self._window.stand()
 
     def entries(self, choice: Choice, limit: int, after: int = 0) -> list[Listed]:
         """Entries in the order in which they came. after: the key of the last one seen."""
@@ -173,11 +173,11 @@ class Desk:
     def _rows(self, choice: Choice, limit: int, after: int) -> list[tuple[Any, ...]]:
         condition, values = choice.condition(time.time())
         query = f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?"
-        return self._view.fetch(query, (after, *values, limit))
+        return self._window.fetch(query, (after, *values, limit))
 
     def destinations(self, limit: int) -> list[dict[str, Any]]:
         """Where the most entries wait: transport, domain, how many, failures in a row, last words."""
-        rows = self._view.fetch(
+        rows = self._window.fetch(
             "select transport, domain, count(*), failures, resting, place.reply from entry"
             " join place on place.id = entry.place group by place.id, transport, domain, failures, resting, place.reply"
             " order by count(*) desc limit ?",
@@ -188,7 +188,7 @@ class Desk:
 
     def about(self, message: int) -> About:
         """What else is known of a message. Raises Damaged."""
-        rows = self._view.fetch("select about from message where id = ?", (message,))
+        rows = self._window.fetch("select about from message where id = ?", (message,))
         try:
             return msgspec.json.decode(rows[0][0], type=About)
         except (IndexError, TypeError, msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -196,16 +196,16 @@ class Desk:
 
     def content(self, message: int) -> Sequence[Buffer]:
         """What would leave. Raises Damaged."""
-        return self._view.content(message)
+        return self._window.content(message)
 
     def order(self, order: Order, choice: Choice) -> Iterator[tuple[int, int]]:
         """Carry an order out, some hundred entries at a time: how many it was done for, and how many were on their way
         and left alone, so far."""
         done = busy = after = 0
         while True:
-            with self._view.transaction():
+            with self._window.transaction():
                 rows = self._rows(choice, AT_ONCE, after)
-                free = set(self._view.free([row[0] for row in rows]))
+                free = set(self._window.free([row[0] for row in rows]))
                 done += self._carry_out(order, [row for row in rows if row[0] in free], time.time())
             busy += sum(bool(row[3]) or row[0] not in free for row in rows) if order != "hold" else 0
             yield done, busy
@@ -214,7 +214,7 @@ class Desk:
             after = rows[-1][0]
 
     def _carry_out(self, order: Order, rows: Sequence[tuple[Any, ...]], now: float) -> int:
-        change, ids = self._view.change, [row[0] for row in rows]
+        change, ids = self._window.change, [row[0] for row in rows]
         places = {row[18] for row in rows}
         if order == "hold":
             changed = change("update entry set state = 1 where state = 0 and", ids)
@@ -228,7 +228,7 @@ class Desk:
             change("update place set resting = 0 where", places)
         else:
             changed = change("delete from entry where holder is null and", ids)
-        self._view.finish({row[17] for row in rows} if order == "delete" else (), places)
+        self._window.finish({row[17] for row in rows} if order == "delete" else (), places)
         return changed
 
 

@@ -12,34 +12,34 @@ from flowengine.services.queue.postgresql_work import CHANNEL, bury, wake
 from flowengine.services.relay.stuffing import Buffer
 
 
-class PostgreSQLView:
-    """See desk.View. url: as libpq takes it."""
+class PostgreSQLWindow:
+    """See desk.Window. url: as libpq takes it."""
 
     def __init__(self, url: str) -> None:
         self._link = Link(url)
         self._deleted = 0
 
     def open(self) -> None:
-        """See View."""
+        """See Window."""
         with self._link.told() as connection:
             migrate(connection)
 
     def close(self) -> None:
-        """See View."""
+        """See Window."""
         self._link.drop()
 
     def stand(self) -> Stand:
-        """See View."""
+        """See Window."""
         with self._link.told() as connection:
             return stand(connection)
 
     def fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        """See View."""
+        """See Window."""
         with self._link.told() as connection:
             return rows(connection, _translated(query), values)
 
     def content(self, message: int) -> Sequence[Buffer]:
-        """See View."""
+        """See Window."""
         with self._link.told() as connection:
             found = content(connection, message)
             if found is None:
@@ -48,18 +48,18 @@ class PostgreSQLView:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """See View."""
+        """See Window."""
         with self._link.told() as connection, connection.transaction():
             self._deleted = 0
             yield
 
     def free(self, ids: Sequence[int]) -> list[int]:
-        """See View: what a worker is changing at this moment is left alone, so that nobody waits in a circle."""
+        """See Window: what a worker is changing at this moment is left alone, so that nobody waits in a circle."""
         query = "select id from entry where id = any(%s) order by id for update skip locked"
         return [id_ for (id_,) in rows(self._link.open, query, (list(ids),))]
 
     def change(self, statement: str, ids: Iterable[int], values: Sequence[object] = ()) -> int:
-        """See View."""
+        """See Window."""
         some = sorted(ids)
         if statement.startswith("update place"):  # as at the end of a worker's transaction
             rows(self._link.open, "select 1 from place where id = any(%s) order by id for no key update", (some,))
@@ -69,7 +69,7 @@ class PostgreSQLView:
         return changed
 
     def finish(self, messages: Iterable[int], places: Iterable[int]) -> None:
-        """See View."""
+        """See Window."""
         connection = self._link.open
         octets = bury(connection, messages)
         if octets or self._deleted:

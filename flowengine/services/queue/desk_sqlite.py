@@ -16,8 +16,8 @@ from flowengine.services.queue.sqlite_places import wake_places
 from flowengine.services.relay.stuffing import Buffer
 
 
-class SQLiteView:
-    """See desk.View. directory: of the storage."""
+class SQLiteWindow:
+    """See desk.Window. directory: of the storage."""
 
     def __init__(self, directory: Path) -> None:
         self._bodies = Bodies(directory / "queue")
@@ -25,7 +25,7 @@ class SQLiteView:
         self._database: sqlite3.Connection | None = None
 
     def open(self) -> None:
-        """See View."""
+        """See Window."""
         with _told():
             if not self._path.exists():
                 raise StoreTrouble(f"there is no queue at {self._path}")
@@ -33,7 +33,7 @@ class SQLiteView:
             migrate(self._database)
 
     def close(self) -> None:
-        """See View."""
+        """See Window."""
         if self._database is not None:
             self._database.close()
 
@@ -43,17 +43,17 @@ class SQLiteView:
         return self._database
 
     def stand(self) -> Stand:
-        """See View."""
+        """See Window."""
         with _told():
             return stand(self._open)
 
     def fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-        """See View."""
+        """See Window."""
         with _told():
             return self._open.execute(query, values).fetchall()
 
     def content(self, message: int) -> Sequence[Buffer]:
-        """See View."""
+        """See Window."""
         with _told():
             found = content(self._open, message)
             if found is None:
@@ -63,7 +63,7 @@ class SQLiteView:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """See View. Files go after the commit."""
+        """See Window. Files go after the commit."""
         self._files: list[str] = []
         with _told(), transaction(self._open):
             yield
@@ -71,16 +71,16 @@ class SQLiteView:
             self._bodies.remove(name)
 
     def free(self, ids: Sequence[int]) -> list[int]:
-        """See View: nobody else writes now."""
+        """See Window: nobody else writes now."""
         return list(ids)
 
     def change(self, statement: str, ids: Iterable[int], values: Sequence[object] = ()) -> int:
-        """See View."""
+        """See Window."""
         rows = [(*values, one) for one in ids]
         return self._open.executemany(f"{statement} id = ?", rows).rowcount if rows else 0
 
     def finish(self, messages: Iterable[int], places: Iterable[int]) -> None:
-        """See View."""
+        """See Window."""
         bury = "delete from message where id = ? and not exists (select 1 from entry where message = ?) returning file"
         for message in messages:
             self._files += [row[0] for row in self._open.execute(bury, (message, message)).fetchall() if row[0]]

@@ -31,10 +31,10 @@ _MESSAGE = (
     " values (%s, %s, %s, %s, %s, %s, %s, %s) returning id"
 )
 _ENTRY = (
-    "insert into entry (message, number, place, recipient, dsn, holder, fence, due, since, expires)"
+    "insert into entry (message, number, place, recipient, dsn, holder, fence, due, since, expires, state)"
     " select %s::bigint, number, %s::bigint, recipient, dsn, case when take then %s::bigint end, take::int,"
-    " %s::float8, %s::float8, %s::float8 from unnest(%s::int[], %s::text[], %s::text[], %s::bool[]) with ordinality"
-    " as one(number, recipient, dsn, take, position) order by position returning id"
+    " %s::float8, %s::float8, %s::float8, %s::int from unnest(%s::int[], %s::text[], %s::text[], %s::bool[])"
+    " with ordinality as one(number, recipient, dsn, take, position) order by position returning id"
 )
 
 
@@ -55,7 +55,7 @@ def put(connection: Connection, work: Work, holder: int, new: NewMessage, find: 
     for domain, each in groupby(sorted(new.entries, key=_domain), key=_domain):
         group = list(each)
         place, resting = find(new.transport, domain)
-        takes = [one.take and resting <= new.queued for one in group]
+        takes = [one.take and resting <= new.queued and not new.hold for one in group]
         ids = rows(
             connection,
             _ENTRY,
@@ -66,6 +66,7 @@ def put(connection: Connection, work: Work, holder: int, new: NewMessage, find: 
                 new.due,
                 new.queued,
                 new.expires,
+                int(State.HELD if new.hold else State.QUEUED),
                 [one.number for one in group],
                 [one.recipient for one in group],
                 [one.dsn for one in group],
