@@ -32,10 +32,12 @@ _MESSAGE = (
 )
 _ENTRY = (
     "insert into entry (message, number, place, recipient, dsn, holder, fence, due, since, expires, state)"
-    " select %s::bigint, number, %s::bigint, recipient, dsn, case when take then %s::bigint end, take::int,"
+    " select {}::bigint, number, %s::bigint, recipient, dsn, case when take then %s::bigint end, take::int,"
     " %s::float8, %s::float8, %s::float8, %s::int from unnest(%s::int[], %s::text[], %s::text[], %s::bool[])"
-    " with ordinality as one(number, recipient, dsn, take, position) order by position returning id"
+    " with ordinality as one(number, recipient, dsn, take, position) order by position returning id, message"
 )
+_BOTH = f"with new as ({_MESSAGE}) {_ENTRY.format('(select id from new)')}"  # noqa: S608  # ours; a message for one place
+_MORE = _ENTRY.format("%s")
 
 
 def put(connection: Connection, work: Work, holder: int, new: NewMessage, find: FindPlace) -> list[Job]:
@@ -45,37 +47,35 @@ def put(connection: Connection, work: Work, holder: int, new: NewMessage, find: 
     body = None if new.file else b"".join(new.chunks)
     about = msgspec.json.encode(new.about)
     told = (new.transaction, new.sender, new.size, new.queued, new.digest, new.file or None, about, body)
-    found = row(connection, _MESSAGE, told)
-    assert found is not None  # noqa: S101  # an insert has a row
-    message = int(found[0])
-    work.puts.append(message)
     work.entries += len(new.entries)
     work.octets += new.size
     jobs: list[Job] = []
+    message: int | None = None
     for domain, each in groupby(sorted(new.entries, key=_domain), key=_domain):
         group = list(each)
         place, resting = find(new.transport, domain)
         takes = [one.take and resting <= new.queued and not new.hold for one in group]
-        ids = rows(
-            connection,
-            _ENTRY,
-            (
-                message,
-                place.id,
-                holder,
-                new.due,
-                new.queued,
-                new.expires,
-                int(State.HELD if new.hold else State.QUEUED),
-                [one.number for one in group],
-                [one.recipient for one in group],
-                [one.dsn for one in group],
-                takes,
-            ),
+        values = (
+            place.id,
+            holder,
+            new.due,
+            new.queued,
+            new.expires,
+            int(State.HELD if new.hold else State.QUEUED),
+            [one.number for one in group],
+            [one.recipient for one in group],
+            [one.dsn for one in group],
+            takes,
         )
+        if message is None:
+            ids = rows(connection, _BOTH, (*told, *values))
+            message = int(ids[0][1])
+            work.puts.append(message)
+        else:
+            ids = rows(connection, _MORE, (message, *values))
         taken = [
             Entry(id_, one.number, one.recipient, one.dsn, 0, 1, new.expires, False)
-            for one, (id_,), take in zip(group, ids, takes, strict=True)
+            for one, (id_, _), take in zip(group, ids, takes, strict=True)
             if take
         ]
         if len(taken) < len(group):

@@ -32,7 +32,7 @@ _PATIENCE: dict[str, Any] = {
 _SETTINGS = (
     "set search_path = flowengine; set client_encoding = 'UTF8'; set statement_timeout = '20s';"
     " set lock_timeout = '10s'; set idle_in_transaction_session_timeout = '20s'; set default_transaction_isolation ="
-    " 'read committed'; set jit = off"
+    " 'read committed'; set jit = off; set plan_cache_mode = force_generic_plan; set enable_seqscan = off"
 )
 _DURABLE = "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
 _LATER = "set synchronous_commit = off"

@@ -18,16 +18,16 @@ from flowengine.services.queue.sqlite_taking import RETURNED
 _DECODE = msgspec.json.Decoder(About).decode
 _PAGE, _PAGES = 1000, 20
 """Places that are looked through for some with room."""
+# The conditions are written so that only the index that is meant can serve: a new table has no statistics yet.
 _TAKE = """
 with first as (
     select message from entry where place = %(place)s and state = 0 and holder is null and due <= %(now)s
     order by due limit %(most)s for update skip locked),
 mine as (
-    select id, message from entry where place = %(place)s and message in (select message from first)
-    and state = 0 and holder is null and due <= %(now)s for update skip locked),
-ranked as (select id, row_number() over (partition by message order by id) as rank from mine)
-update entry set holder = %(holder)s, fence = fence + 1
-where id in (select id from ranked where rank <= %(at_once)s)
+    select found.id from (select distinct message from first) as one cross join lateral (
+        select id from entry where message = one.message and place + 0 = %(place)s and state <= 0
+        and coalesce(holder, 0) = 0 and due <= %(now)s limit %(at_once)s for update skip locked) as found)
+update entry set holder = %(holder)s, fence = fence + 1 where id = any(array(select id from mine))
 returning id, message, number, recipient, dsn, attempts, fence, expires, warned, due
 """
 _OVERDUE = """
