@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run demo test check interop bench reference venv lock clean
+.PHONY: run demo test check interop bench torture reference venv lock clean
 
 run: venv ## start the server on the embedded default
 	@echo 'Inbound on 127.0.0.1:2525, submission on 127.0.0.1:2587; mail is kept in var/sink. When it says ready, try:'
@@ -28,6 +28,9 @@ check: venv ## format, lint, types, tests with coverage
 
 interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
 	$(BIN)/python -m tests.interop
+
+torture: venv ## kill workers at random for MINUTES=5, and account for every 250
+	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5)
 
 bench: venv ## what a message costs, beside the OpenSSL limit
 	$(BIN)/python -m benchmarks

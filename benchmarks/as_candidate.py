@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.engine_config import Scenario, Setting, write
 
-_SCENARIOS: dict[str, Scenario] = {"sign": "sign", "verify": "verify"}
+_SCENARIOS: dict[str, Scenario] = {"sign": "sign", "verify": "verify", "queue": "queue"}
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Scenario = Literal["sign", "verify"]
+Scenario = Literal["sign", "verify", "queue"]
+"""queue: as sign, but the 250 comes when the message is on disk, and the next hop gets it afterwards."""
 
 _CONFIG = """\
 hostname = "{authserv_id}"
@@ -22,6 +23,7 @@ address = "{listen}"
 {guard}
 flows = {{ data = "{folder}/flow.hsl" }}
 transport = "next"
+delivery = "{delivery}"
 [transports.next]
 host = "{next_hop}"
 """
@@ -59,7 +61,7 @@ def write(setting: Setting, folder: Path) -> Path:
     key = folder / "key.pem"
     os.close(os.open(key, os.O_CREAT | os.O_EXCL, 0o600))
     shutil.copyfile(setting.key, key)
-    if setting.scenario == "sign":
+    if setting.scenario != "verify":
         flow = _SIGN.format(selector=setting.selector, domain=setting.domain)
         guard = 'relay_from = ["127.0.0.0/8"]'
     else:
@@ -74,6 +76,7 @@ def write(setting: Setting, folder: Path) -> Path:
             listen=setting.listen,
             guard=guard,
             next_hop=setting.next_hop,
+            delivery="queue" if setting.scenario == "queue" else "inline",
         )
     )
     return config

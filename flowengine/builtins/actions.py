@@ -24,6 +24,10 @@ MESSAGE = (Phase.DATA, Phase.EOD)
 Codes = Mapping[str, Value]
 
 
+MOST_QUOTAS = 20
+"""Quotas that one delivery counts towards."""
+
+
 @builtin(*ASKING, *MESSAGE, final=True, name="Reject")
 def reject(
     run: Run, reason: str | Sequence[str] = "", *, disconnect: bool = False, reply_codes: Codes | None = None
@@ -111,9 +115,18 @@ def deliver(
         delay=run.transaction.delay if delay is None else seconds(delay),
         queue=queue,
         jobid=to_text(shown(jobid)),
+        quotas=names(quotas),
         done=done,
     )
     _decide(run, action, done)
+
+
+def names(quotas: Value) -> tuple[str, ...]:
+    """Names of quotas: a text, or an array of them. Raises FlowError."""
+    given = [] if quotas is None else list(quotas.values()) if isinstance(quotas, Array) else [quotas]
+    if not all(isinstance(one, str) for one in given) or len(given) > MOST_QUOTAS:
+        raise FlowError(f"quotas are names, at most {MOST_QUOTAS}")
+    return tuple(to_text(shown(str(one))) for one in given)
 
 
 def seconds(delay: float) -> float:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, texts
+from flowengine.builtins.actions import MESSAGE, envelope_address, known_transport, names, texts
 from flowengine.builtins.authentication import resolver, signature_result, verified_field
 from flowengine.builtins.crypto import Ed25519Key, RSAKey
 from flowengine.builtins.files import File
@@ -170,7 +170,7 @@ class MailMessage(Signable, MIMEPart):
 
         sender, recipient: text, or ["localpart" => …, "domain" => …]. transportid: none for the recipient's own.
         metadata: texts that travel with it. jobid, quotas: names for the queue's policies.
-        delay: seconds before the first attempt; hold: wait for somebody to release it; both need the queue.
+        delay: seconds before the first attempt. hold: wait for somebody to release it.
         dsn: ["envid" => …, "ret" => …, "notify" => …, "orcpt" => …] is not passed on yet.
 
         Returns ["transaction" => id, "queue" => number of the delivery in the transaction].
@@ -178,7 +178,7 @@ class MailMessage(Signable, MIMEPart):
         if dsn:
             run.warn("queue: delivery status options are not passed on to the next hop")
         message, seals = self.letter.now(run), self.letter.seals(run)
-        return queued(run, message, seals, sender, recipient, transportid, metadata, hold, jobid, delay)
+        return queued(run, message, seals, sender, recipient, transportid, metadata, hold, jobid, delay, quotas)
 
     @method
     async def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> Array:
@@ -217,12 +217,11 @@ def queued(
     hold: bool,
     jobid: str,
     delay: float,
+    quotas: Value = None,
 ) -> Array:
     """One delivery that goes out with the verdict. Raises FlowError."""
     if run.phase not in MESSAGE:
         raise FlowError(f"queue() works in data and eod; there is no delivery in {run.phase}")
-    if hold:
-        raise FlowError("queue: hold needs the queue, which this version does not have")
     to = envelope_address(recipient).address
     if not to:
         raise FlowError("queue: the recipient is empty")
@@ -236,6 +235,8 @@ def queued(
         metadata={**run.metadata, **texts(metadata or {})},
         delay=max(0.0, delay),
         jobid=to_text(jobid),
+        quotas=names(quotas),
+        hold=hold,
         done=False,
     )
     number = run.transaction.actionid

@@ -215,7 +215,7 @@ class MIME(Signable):
         if run.phase != Phase.EOD:
             raise FlowError(f"MIME()->queue() in {run.phase} needs the queue, which this version does not have")
         message = self.to_be_signed(run)
-        return queued(run, message, self._seals, sender, recipient, transportid, metadata, hold, jobid, delay)
+        return queued(run, message, self._seals, sender, recipient, transportid, metadata, hold, jobid, delay, quotas)
 
     @method
     async def send(self, run: Run, sender: str | Array, recipients: Value, server: Value = None) -> Array:

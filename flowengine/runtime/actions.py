@@ -123,13 +123,19 @@ class Delete(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver(Kept):
-    """Send on to a recipient. delay in seconds before the first attempt; queue false: while the client waits."""
+    """Send on to a recipient.
+
+    delay in seconds before the first attempt. queue false: while the client waits. hold: not before somebody releases
+    it. quotas: names that it counts towards.
+    """
 
     gravity: ClassVar[int] = 1
 
     delay: float = 0
     queue: bool = True
     jobid: str = ""
+    quotas: tuple[str, ...] = ()
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from flowengine.services.log_targets import open_log
 from flowengine.services.metrics import Tally
 from flowengine.services.outbox import Outbox, StoredMemory
 from flowengine.services.outside import services_for
+from flowengine.services.queue.queue import Queue
+from flowengine.services.queue.view import View
 from flowengine.services.server_tls import ServerTLS, open_tls
 from flowengine.services.shared import NAME as SHARED
 from flowengine.services.shared import SharedFile, SharedRates
@@ -41,6 +43,7 @@ class Engine:
     services: Services
     policies: Mapping[str, Policy]
     outbox: Outbox
+    queue: Queue
     runner: Runner
     viewed: ViewedLog
     tally: Tally
@@ -54,7 +57,8 @@ class Engine:
         policies = Compiler(config).policies()
         viewed, tally = ViewedLog(open_log(config.log, config.hostname)), Tally()
         shared = SharedFile(config.storage.directory / SHARED, SystemClock(), viewed)
-        services = services_for(config, viewed, tally, shared)
+        view = View()
+        services = replace(services_for(config, viewed, tally, shared), queue=view)
         checkers: dict[Path, PasswordChecker] = {}
         guesses = SharedRates(shared, config.limits.rate_entries, realm="passwords")
         for name, listener in config.listeners.items():
@@ -63,8 +67,10 @@ class Engine:
                     checkers[listener.users] = open_users(config, listener.users, services.log, services.clock, guesses)
                 policies[name] = replace(policies[name], users=checkers[listener.users])
         outbox = Outbox(config, services, StoredMemory(config.storage.path, services.clock, services.log))
+        queue = outbox.queue = Queue(config, services, outbox.ways)
+        view.attach(queue)
         tls = open_tls(config, services)
-        return cls(config, services, policies, outbox, Runner(), viewed, tally, shared, tls)
+        return cls(config, services, policies, outbox, queue, Runner(), viewed, tally, shared, tls)
 
     @property
     def directories(self) -> list[Path]:
@@ -73,11 +79,13 @@ class Engine:
         return [self.config.storage.directory, *sinks, *(store.path for store in self.config.quarantine.values())]
 
     async def __aenter__(self) -> "Engine":
+        await self.queue.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        await self.queue.close(self.config.limits.drain_time)
         await self.outbox.close()
 
     def reload_certificates(self) -> bool:

@@ -23,6 +23,15 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("result", "transport"),
         "Recipients handed on: delivered, deferred, refused, remembered, duplicate.",
     ),
+    "queued": (("transport",), "Recipients put into the queue."),
+    "attempts": (
+        ("result", "transport"),
+        "Recipients of attempts of the queue: delivered, deferred, returned, parked.",
+    ),
+    "reports": (("action",), "Reports to senders: failed, delayed, relayed, delivered; suppressed, undeliverable."),
+    "queue_commits": ((), "Transactions of the queue's storage, each synced."),
+    "queue_changes": ((), "What was done in them: messages put, entries claimed, attempts written down."),
+    "taken_over": ((), "Recipients whose worker had died, taken over by another."),
     "limits": (("limit",), "Clients and messages that came to a limit, by its name in [limits]; spool: no room there."),
     "connections": (("listener", "result"), "Connections of clients: accepted, and those that heard no greeting."),
 }
@@ -32,6 +41,12 @@ GAUGES: dict[str, str] = {
     "in_flight_bytes": "Octets of messages in memory, of all workers.",
     "resident_bytes": "Memory of all workers, shared pages counted in each.",
     "workers": "Workers that report.",
+    "queue_messages": "Recipients that wait in the queue for their delivery.",
+    "queue_held": "Recipients that are held until somebody releases them.",
+    "queue_parked": "Recipients whose message cannot be read.",
+    "queue_bytes": "Octets of all messages in the queue.",
+    "queue_oldest_seconds": "Age of the oldest message in the queue.",
+    "queue_active": "Attempts under way, of all workers.",
 }
 
 Labels = tuple[tuple[str, str], ...]

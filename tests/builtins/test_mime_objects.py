@@ -238,7 +238,6 @@ def test_each_copy_is_what_it_was_when_it_was_queued():
 @pytest.mark.parametrize(
     ("flow", "says"),
     [
-        ('$mail->queue("a@example.org", "b@example.net", none, ["hold" => true]);', "hold"),
         ('$mail->queue("a@example.org", "no address", none);', "no envelope address"),
         ('$mail->queue("a@example.org", "", none);', "recipient is empty"),
         ("$mail->remove();", "cannot be removed"),

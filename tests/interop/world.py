@@ -71,6 +71,11 @@ address = "127.0.0.1:0"
 relay_from = ["127.0.0.0/8"]
 flows = {{ data = "{flows}/outbound-pki.hsl" }}
 transport = "server"
+[listeners.towards-server-inline]
+address = "127.0.0.1:0"
+relay_from = ["127.0.0.0/8"]
+transport = "server"
+delivery = "inline"
 [transports.hop]
 host = "127.0.0.1:{hop}"
 [transports.server]
@@ -82,7 +87,7 @@ if ($saslmechanism == "PLAIN") {{ if ($saslpassword == "{password}") Accept(); R
 if ($saslpassword == "{token}") Accept(["username" => "{user}"]);
 Reject("wrong token");
 """
-LISTENERS = 7
+LISTENERS = 8
 
 Started = TypeVar("Started")
 

@@ -45,6 +45,7 @@ class Trouble(Enum):
     NO_SOA = "an empty answer without SOA"
 
 
+_COMMON = ("MX", "A", "AAAA", "TXT")
 Value = str | Trouble
 Table = Mapping[tuple[str, str], Sequence[Value]]
 
@@ -175,7 +176,7 @@ class DNSServer:
         elif Trouble.NO_SOA not in (values or []):
             soa = f"ns.test. hostmaster.test. 1 3600 600 86400 {self.ttl}"
             reply.authority.append(dns.rrset.from_text(dns.name.root, self.ttl, "IN", "SOA", soa))
-        if not any(known == name for known, _ in self.table):
+        if not any((name, kind) in self.table for kind in _COMMON) and all(known != name for known, _ in self.table):
             reply.set_rcode(dns.rcode.NXDOMAIN)
         return list(values or [])
 

@@ -23,6 +23,7 @@ allow = ["127.0.0.0/8"]
 address = "127.0.0.1:0"
 relay_from = ["127.0.0.0/8"]
 transport = "internet"
+delivery = "inline"
 [transports.internet]
 mx = true
 port = {port}

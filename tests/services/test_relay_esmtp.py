@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from next_hop import NextHop, closed_port, listening
-from test_outbox import CONTENT, OK, QUICK, House, run, to, two_hops
+from next_hop import NextHop, listening
+from test_outbox import OK, House, run, to, two_hops
 from test_relay import MESSAGE, ONE, TAKEN, TWO, deliver
 
 from flowengine.runtime.actions import Reply
 from flowengine.services.config import TransportTLS
-from flowengine.services.outbox.direct import Letter
-from flowengine.services.outbox.direct import deliver as hand_over
 from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
-from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.relay import Answer, Pool, Stage, open_first
 from flowengine.services.relay.stuffing import counted
 from tests.world.certificates import office
@@ -272,21 +269,6 @@ def test_nothing_more_begins_after_the_deadline() -> None:
             assert (await h.deliver(("b@x", "one"), ("c@x", "two"))).code == 451
             await asyncio.sleep(0.3)
             assert one.messages == two.messages == []
-
-    run(main())
-
-
-def test_without_a_client_each_recipient_has_its_answer() -> None:
-    async def main() -> None:
-        async with listening(NextHop({"RCPT TO:<c@x>": "550 5.1.1 unknown"})) as hop:
-            h = House({"one": to(hop), "dead": to(closed_port(), timeouts=QUICK)}, {}, 20)
-            people = tuple(map(Recipient, ("b@x", "c@x", "d@x")))
-            answers = await hand_over(h.outbox.ways, "one", Letter("a@example.org", people, [CONTENT]))
-            assert [answer.reply.code for answer in answers] == [250, 550, 250]
-            assert hop.messages == [("a@example.org", ("b@x", "d@x"), CONTENT)]
-            (dead,) = await hand_over(h.outbox.ways, "dead", Letter("", people[:1], [CONTENT]))
-            assert (dead.reply.code, dead.stage) == (451, Stage.CONNECT)
-            await h.outbox.close()
 
     run(main())
 

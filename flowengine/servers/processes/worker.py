@@ -44,10 +44,11 @@ async def _serve(engine: Engine, sockets: Sockets, control: socket.socket) -> No
     loop.add_reader(control, _hear, control, stop)
     try:
         async with engine, server_of(engine, sockets) as server:
-            stand = partial(_stand, server)
+            stand = partial(_stand, engine, server)
             async with Link(config.storage.directory / NAME, engine.tally, engine.viewed, stand).running():
                 control.send(READY)
                 await stop.wait()
+                engine.queue.stop()
                 await server.drain(config.limits.drain_time)
     except ListenError as error:
         raise CannotWork(error.strerror or str(error)) from None
@@ -64,7 +65,7 @@ def _hear(control: socket.socket, stop: asyncio.Event) -> None:
         stop.set()
 
 
-def _stand(server: Server) -> dict[str, float]:
+def _stand(engine: Engine, server: Server) -> dict[str, float]:
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
     except (OSError, ValueError, IndexError):
@@ -73,4 +74,5 @@ def _stand(server: Server) -> dict[str, float]:
         "open_connections": server.connections,
         "in_flight_bytes": server.bytes_in_flight,
         "resident_bytes": pages * _PAGE,
+        **engine.queue.stand(),
     }

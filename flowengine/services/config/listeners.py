@@ -110,8 +110,11 @@ class Listener:
     ] = None
     delivery: Annotated[
         Literal["inline", "queue"],
-        Meta(description="inline: 250 after the next hop's own. queue: after the message is on disk."),
-    ] = "inline"
+        Meta(
+            description="queue: 250 after the message is on disk, and we try until it is delivered or returned. "
+            "inline: 250 after the next hop's own. What a sink keeps is on disk with either."
+        ),
+    ] = "queue"
     routes: Annotated[
         tuple[RouteRow, ...], Meta(description="The relay table: first match wins, else the listener's own.")
     ] = ()
@@ -158,6 +161,10 @@ class TransportTLS:
         Literal["off", "may", "require", "verify"],
         Meta(description="may: if offered. require: or defer. verify: with a certificate that names the host."),
     ] = "may"
+    mta_sts: Annotated[
+        bool,
+        Meta(description="With `mx`: do as the recipient's domain says (RFC 8461): its exchangers only, verified."),
+    ] = False
     implicit: Annotated[bool, Meta(description="TLS from the first byte in place of STARTTLS.")] = False
     minimum: Annotated[Literal["1.2", "1.3"], Meta(description="Lowest TLS version that is spoken.")] = "1.2"
     authorities: Annotated[

@@ -16,6 +16,7 @@ from flowengine.services.config.listeners import Listener, Transport
 from flowengine.services.config.positions import Path as KeyPath
 from flowengine.services.config.positions import Positions
 from flowengine.services.config.problems import ConfigError, named
+from flowengine.services.config.queue import QueueRules
 from flowengine.services.config.values import (
     LOCALHOST,
     STDERR,
@@ -123,6 +124,14 @@ class DSN:
         Meta(description="Their From address.", min_length=3, max_length=254, examples=["mailer-daemon@example.net"]),
     ]
     key: Annotated[PKIName | None, Meta(description="The key that signs them.", examples=["pki:example"])] = None
+    transport: Annotated[
+        Word | None,
+        Meta(
+            description="The way they go; default: that of the sender's domain where a listener takes mail for it, "
+            "else the first with `mx`, else that of the message they are about.",
+            examples=["local"],
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,10 @@ class QuarantineStore:
     """[quarantine.NAME]: where `Quarantine("NAME")` keeps messages."""
 
     path: Annotated[Path, Meta(description="Directory; made when needed.", examples=["var/quarantine/spam"])]
+    keep: Annotated[
+        int | None,
+        Meta(description="Seconds after which a message is deleted; default: never.", ge=60, examples=[2592000]),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +241,9 @@ class Config:
     )
     transports: Annotated[Mapping[str, Transport], Meta(description="Ways out.", extra={"name": "local"})] = field(
         default_factory=dict
+    )
+    queue: Annotated[QueueRules, Meta(description="What is kept after a 250, and tried again.")] = field(
+        default_factory=QueueRules
     )
     dsn: Annotated[DSN | None, Meta(description="Our bounces.")] = None
     quarantine: Annotated[

@@ -55,6 +55,8 @@ def _transport_safety(path: KeyPath, one: Transport, problems: Problems) -> None
     near = bool(one.host) and all(hop.loopback for hop in one.host)
     if one.tls.implicit and one.tls.mode == "off":
         problems.add((*path, "tls"), "implicit TLS and no TLS (mode = off) do not go together")
+    if one.tls.mta_sts and not one.mx:
+        problems.add((*path, "tls"), "mta_sts is about mail exchangers; it goes with mx = true")
     if one.tls.mode == "verify" and any(hop.path for hop in one.host):
         problems.add((*path, "tls"), "a Unix socket has no name that a certificate could be for")
     if (one.tls.certificate is None) != (one.tls.key is None):
@@ -131,9 +133,6 @@ def _authentication(config: Config, problems: Problems) -> None:
         if listener.proxy and listener.tls is not None and listener.tls.implicit:
             told = "a PROXY header cannot stand before implicit TLS here; use STARTTLS, or end TLS at the balancer"
             problems.add((*path, "proxy"), told)
-        if listener.delivery == "queue":
-            told = "there is no queue yet; delivery is inline"
-            problems.add((*path, "delivery"), told, id="not-yet", severity="warning")
 
 
 def _addresses(config: Config, problems: Problems) -> None:
@@ -157,6 +156,8 @@ def _keys(config: Config, problems: Problems) -> None:
         or not _printable(config.dsn.from_)
     ):
         problems.add(("dsn", "from"), "not a mail address")
+    if config.dsn.transport is not None:
+        _reference(("dsn", "transport"), config.dsn.transport, config.transports, problems)
     if config.dsn.key is not None:
         name = config.dsn.key.removeprefix("pki:")
         if _reference(("dsn", "key"), name, config.pki, problems):

@@ -19,6 +19,7 @@ from flowengine.services.outbox import told
 from flowengine.services.outbox.dsn import MAIL_DSN, RCPT_DSN, passed_on
 from flowengine.services.outbox.notes import Notes
 from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed, Stored
+from flowengine.services.queue.parcel import Queued, about_message
 from flowengine.services.received import received
 from flowengine.services.relay import Answer, Stage
 from flowengine.services.relay.stuffing import Buffer
@@ -54,6 +55,7 @@ class Commit:
             outbox.time if deadline is None else deadline - outbox.services.clock.monotonic()
         )
         self._notes = Notes(outbox, outcome)
+        self._queues = outbox.queues(connection)
 
     async def carry_out(self) -> Reply:
         """The reply for the client, when everything is done that is to be done."""
@@ -89,29 +91,50 @@ class Commit:
                 self._notes.count("remembered", place)
                 continue
             message = await sealer.seal(kept)
-            # a directory keeps what is said of each recipient, a next hop hears only addresses
-            if self._outbox.ways.relays(place):
+            # a directory keeps what is said of each recipient, and so does the queue; a next hop hears only addresses
+            queued = isinstance(kept, Deliver) and self._for_queue(kept, place)
+            if self._outbox.ways.relays(place) and not queued:
                 apart: object = self._outbox.ways.domain(place, kept.recipient)
             else:
-                apart = (kept.reason, *sorted(kept.metadata.items()))
+                apart = (queued, _pace(kept), kept.reason, *sorted(kept.metadata.items()))
             key = (place, id(message), kept.sender, apart)
-            if key not in found:
-                found[key] = self._parcel(place, kept, message, trace)
-            found[key].recipients.append(recipient)
+            parcel = found.get(key)
+            if parcel is None:
+                make = self._queued if queued else self._parcel
+                parcel = found[key] = make(place, kept, message, trace)
+            parcel.recipients.append(recipient)
+            if isinstance(parcel, Queued):
+                parcel.numbers.append(number + 1)
         return list(found.values())
 
     def _place(self, kept: Kept) -> str:
         """The way of one delivery, by name."""
         if isinstance(kept, Quarantine):
             return f"quarantine:{kept.id}"
-        if isinstance(kept, Deliver) and kept.delay > 0:
-            self._notes.log("error", "there is no queue yet for a delayed delivery", recipient=kept.recipient)
+        if isinstance(kept, Deliver) and (kept.delay > 0 or kept.hold) and self._outbox.queue is None:
+            self._notes.log("error", "there is no queue here for a delayed delivery", recipient=kept.recipient)
             raise CalledOff(NO_QUEUE)
         place = kept.transportid or ""
         if not self._outbox.ways.relays(place) and self._outbox.ways.sink(place) is None:
             self._notes.log("error", "no transport", recipient=kept.recipient, transport=place or None)
             raise CalledOff(NO_WAY)
         return place
+
+    def _for_queue(self, kept: Deliver, place: str) -> bool:
+        """Whether a delivery is not made while the client waits. What a directory takes is on disk then, too."""
+        if kept.delay > 0 or kept.hold:
+            return True
+        return self._queues and kept.queue and self._outbox.ways.relays(place)
+
+    def _queued(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
+        queue, failed = self._outbox.queue, partial(self._notes.disk_failed, place)
+        assert queue is not None  # noqa: S101  # nothing is for the queue without one
+        chunks: list[Buffer] = [trace, *message.chunks()]
+        transaction = self._outcome.transaction
+        about = about_message(self._connection, transaction, kept, message, eight_bit=not all(map(_ascii, chunks)))
+        put = partial(queue.keep, transaction.id)
+        hold = isinstance(kept, Deliver) and kept.hold
+        return Queued(place, kept.sender, chunks, about=about, delay=_delay(kept), hold=hold, put=put, failed=failed)
 
     def _parcel(self, place: str, kept: Kept, message: Message, trace: bytes) -> Parcel:
         chunks: list[Buffer] = [trace, *message.chunks()]
@@ -186,6 +209,8 @@ class Commit:
         """The disk first, then one next hop, then the others together. Raises CalledOff for all but success."""
         relayed = [parcel for parcel in parcels if isinstance(parcel, Relayed)]
         steps: list[Sequence[Parcel]] = [[parcel] for parcel in parcels if isinstance(parcel, Stored)]
+        if queued := [parcel for parcel in parcels if isinstance(parcel, Queued)]:
+            steps.append(queued)  # together: one transaction
         most = self._outbox.destinations  # beyond, they are asked in their turn: connections are not for one message
         steps += [relayed[:1], *(relayed[at : at + most] for at in range(1, len(relayed), most))]
         done: list[Parcel] = []
@@ -250,6 +275,15 @@ class Commit:
                 self._outbox.keep_alive(self._loop.create_task(self._notes.remember_late(parcel)))
 
         task.add_done_callback(arrived)
+
+
+def _pace(kept: Kept) -> object:
+    """What of a delivery the queue goes by."""
+    return (kept.delay, kept.hold, kept.jobid, kept.quotas) if isinstance(kept, Deliver) else None
+
+
+def _delay(kept: Kept) -> float:
+    return kept.delay if isinstance(kept, Deliver) else 0.0
 
 
 def _failed(parcels: Iterable[Parcel]) -> Failed:

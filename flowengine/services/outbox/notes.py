@@ -11,6 +11,7 @@ from flowengine.runtime.services import Level
 from flowengine.services.outbox import told
 from flowengine.services.outbox.parcels import Parcel, Recipient, Relayed
 from flowengine.services.outbox.remembered import Fate, digest
+from flowengine.services.queue.parcel import Queued
 from flowengine.services.relay import Answer, Stage
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class Notes:
                 if not answer.positive:
                     self._failed(parcel, recipient, answer)
                 elif answer.stage is Stage.END:  # else accepted, and then called off
-                    self.count("delivered", parcel.place)
+                    if not isinstance(parcel, Queued):  # those are counted as they are put, and when they arrive
+                        self.count("delivered", parcel.place)
                     taken = answer
             if taken is not None and isinstance(parcel, Relayed) and parcel.transaction is not None:
                 hop = parcel.transaction
@@ -98,7 +100,7 @@ class Notes:
         """One recipient more with this result."""
         self._outbox.services.counters.increment("deliveries", result=result, transport=place)
 
-    def disk_failed(self, place: str, error: OSError) -> None:
+    def disk_failed(self, place: str, error: Exception) -> None:
         """A directory cannot be written."""
         self.log("error", "cannot write", transport=place, error=str(error))
 

@@ -16,6 +16,7 @@ from flowengine.services.quarantine import Quarantines
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
+    from flowengine.services.queue.queue import Queue
 
 LOCAL_ERROR = Reply(451, "4.3.0", "Local error, try again later")
 
@@ -33,6 +34,9 @@ class Outbox:
         self.ways = Ways(config, services)
         self.quarantines = Quarantines({name: store.path for name, store in config.quarantine.items()})
         self.remembered: Memory = remembered or Remembered(services.clock.monotonic)
+        self.queue: Queue | None = None
+        """Where messages go whose listener says `delivery = "queue"`; None for a process without one."""
+        self._queueing = frozenset(name for name, one in config.listeners.items() if one.delivery == "queue")
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def commit(self, connection: Connection, outcome: Outcome) -> Reply:
@@ -48,6 +52,10 @@ class Outbox:
             problem = f"{type(error).__name__}: {error}"
             self.services.log.event("error", "delivery failed", id=outcome.transaction.id, error=problem)
         return LOCAL_ERROR
+
+    def queues(self, connection: Connection) -> bool:
+        """Whether a client's mail is answered once it is in the queue."""
+        return self.queue is not None and connection.listener in self._queueing
 
     def keep_alive(self, task: "asyncio.Task[None]") -> None:
         """A task goes on although nobody waits for it any more."""

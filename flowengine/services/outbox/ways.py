@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from flowengine.mail.mta_sts import Policy
+from flowengine.mail.names import to_ascii
 from flowengine.runtime.services import Services
 from flowengine.services.network import NetworkGuard
 from flowengine.services.outbox import safety
-from flowengine.services.outbox.exchangers import Exchangers, Ours
+from flowengine.services.outbox.exchangers import Exchangers, NoWay, Ours
+from flowengine.services.outbox.sts_policies import Policies
 from flowengine.services.relay import Patience, Pool, RelaySettings
 from flowengine.services.sink import Sink
 
@@ -27,6 +30,7 @@ class Ways:
         self._fixed: dict[tuple[str, bool], list[Pool]] = {}
         self._pools: dict[tuple[str, str, str, bool], Pool] = {}
         self._sinks = {name: Sink(one.sink) for name, one in config.transports.items() if one.sink is not None}
+        self._policies, self._clock = Policies(services.dns, services.http, services.log), services.clock
         guard = NetworkGuard(config.network.allow)
         ours = _ours(config)
         self._exchangers = {
@@ -63,8 +67,19 @@ class Ways:
         if exchangers is None:
             return self._fixed.get((transport, secure)) or self._fix(transport, secure)
         one = self._transports[transport]
-        targets = (await exchangers.find(domain))[: one.attempts]
+        targets = await exchangers.find(domain)
+        if one.tls.mta_sts and (policy := await self._policy(domain)) is not None:
+            secure, targets = True, [target for target in targets if policy.allows(target.name)]
+            if not targets:
+                raise NoWay(451, "4.7.5", f"No mail exchanger of {domain} is one of its MTA-STS policy")
+        targets = targets[: one.attempts]
         return [self._exchanger(transport, *target, secure) for target in targets]
+
+    async def _policy(self, domain: str) -> Policy | None:
+        """What a domain enforces (RFC 8461)."""
+        name = to_ascii(domain) if not domain.startswith("[") else None
+        found = await self._policies.find(name.lower(), self._clock.now()) if name is not None else None
+        return found if found is not None and found.mode == "enforce" else None
 
     def _fix(self, transport: str, secure: bool) -> list[Pool]:
         one = self._transports[transport]

@@ -29,6 +29,8 @@ class Transaction:
         """Version and cipher when the connection is encrypted."""
         self.host = str(pool.settings)
         """The host that was asked."""
+        self.reports = connection is not None and "DSN" in connection.extensions
+        """Whether the host reports about deliveries itself (RFC 3461)."""
         self.answers = tuple(answers)
 
     @classmethod

@@ -4,6 +4,8 @@ One instance of its own, in the temporary directory: a submission port whose mai
 mail goes to the last server. Nothing of the machine's own Postfix, if it has one, is read or written.
 """
 
+import email
+import email.policy
 import os
 import pwd
 import signal
@@ -11,7 +13,9 @@ import smtplib
 import socket
 import subprocess
 import time
+from email.message import EmailMessage
 from pathlib import Path
+from typing import cast
 
 from tests.interop.checks import Disagreement, LeftOut, Peer, call, expect
 from tests.interop.dkim_keys import records
@@ -239,12 +243,26 @@ def queue(world: World) -> None:
     expect(world.hop.nothing_came(), "more came than was sent")
 
 
-@PEER.check("what it refuses behind us is refused to the client")
+@PEER.check("what it refuses behind our queue comes back in a report, which leaves through it")
+def report(world: World) -> None:
+    arrived = through(world, world.port("towards-server"), PLAIN, SENDER, REFUSED)
+    expect((arrived.sender, arrived.recipients) == ("<>", (SENDER,)), f"envelope: {arrived}")
+    message = email.message_from_bytes(arrived.content, policy=email.policy.default)
+    parts = list(message.iter_parts())
+    kinds = [part.get_content_type() for part in parts]
+    expect(kinds == ["text/plain", "message/delivery-status", "message/rfc822"], f"its parts: {kinds}")
+    told = cast("list[EmailMessage]", parts[1].get_payload())[1]
+    expect(told["Final-Recipient"] == f"rfc822; {REFUSED}" and told["Status"].startswith("5."), f"it says: {told}")
+    expect(told["Diagnostic-Code"].startswith("smtp; 554 5.7.1 "), f"it says: {told}")
+    expect(world.hop.nothing_came(), "more came")
+
+
+@PEER.check("what it refuses behind us is refused to the client, who waits for its answer")
 def refusal(world: World) -> None:
     postfix(world)
     world.hop.forget()
     try:
-        send(world.port("towards-server"), PLAIN, SENDER, REFUSED)
+        send(world.port("towards-server-inline"), PLAIN, SENDER, REFUSED)
     except smtplib.SMTPRecipientsRefused as error:
         code = error.recipients[REFUSED][0]
     except smtplib.SMTPResponseException as error:
