@@ -60,6 +60,11 @@ def memory(pid: int, name: str) -> int:
     return int(found[1]) * 1024
 
 
+def processes(parent: int) -> list[int]:
+    """The server's: the one that was started, its worker and its watch."""
+    return [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see a process's memory")
 @pytest.mark.parametrize("delivery", ["inline", "queue"])
 def test_a_large_message_costs_its_size_once_and_arrives_whole(tmp_path: Path, delivery: str) -> None:
@@ -69,6 +74,7 @@ def test_a_large_message_costs_its_size_once_and_arrives_whole(tmp_path: Path, d
         f"""
         hostname = "mx.example.net"
         storage = "sqlite:{tmp_path}/state.db"
+        workers = 1
         [listeners.inbound]
         address = "127.0.0.1:0"
         recipient_domains = ["example.net"]
@@ -94,13 +100,13 @@ def test_a_large_message_costs_its_size_once_and_arrives_whole(tmp_path: Path, d
         message = b"Subject: large\r\n\r\n" + b"".join(line % number for number in range(SIZE // 64))
         with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
             client.sendmail("a@example.org", ["b@example.net"], b"Subject: small\r\n\r\nx\r\n")
-            idle = memory(server.pid, "VmRSS")
+            idle = {pid: memory(pid, "VmRSS") for pid in processes(server.pid)}
             client.sendmail("a@example.org", ["b@example.net"], message)
         deadline = time.monotonic() + 20
         while drain.digest != hashlib.sha256(message).hexdigest() and time.monotonic() < deadline:
             time.sleep(0.05)  # the queue delivers after the reply
         assert drain.digest == hashlib.sha256(message).hexdigest()
-        peak = memory(server.pid, "VmHWM") - idle
+        peak = max(memory(pid, "VmHWM") - before for pid, before in idle.items())
         assert peak <= 1.6 * len(message), f"{peak / len(message):.2f} times its size"
     finally:
         server.terminate()
