@@ -85,7 +85,9 @@ def print_problems(problems: Iterable["Problem"], *, config: bool = False) -> No
 def _may_be_shown(lines: Sequence[str]) -> bool:
     """Whether a line of a configuration is surely no secret: no key, no header of [api], no inside of a text."""
     return all(
-        re.match(r"\s*(\[|[\w.-]+\s*=)", line) and not re.search(r"PRIVATE KEY|headers|\bdata\b\s*=\s*[\"']", line)
+        re.match(r"\s*(\[|[\w.-]+\s*=)", line)
+        and not re.search(r"PRIVATE KEY|headers", line)
+        and (re.match(r"\s*flows\s*=", line) or not re.search(r"\bdata\b\s*=\s*[\"']", line))
         for line in lines
     )
 
@@ -180,7 +182,7 @@ def _trace_line(line: dict[str, Any]) -> str:
     rest = "\n".join(f"    {name}: {value}" for name, value in line.items() if not isinstance(value, list))
     lists = "\n".join(f"    {name}:\n" + "\n".join(f"        {one}" for one in value)
                       for name, value in line.items() if isinstance(value, list) and value)  # fmt: skip
-    if line.keys() <= {"verb", "code", "reply"}:
+    if line.keys() <= {"listener", "verb", "code", "reply"}:
         return f"{head} {line.get('verb', '')} → {line.get('reply', '')}".replace("\n", " / ")
     return "\n".join(part for part in (head, rest, lists) if part)
 
@@ -502,9 +504,15 @@ def keys_new(
         flowengine keys new example --selector s1 --domain example.net
     """
     from flowengine.mail.errors import MailError
+    from flowengine.services.config.values import parse_word
     from flowengine.services.keys import KeyFileError, kept_path, new_key
 
     config = load(config_path, files=False)
+    name = name.removeprefix("pki:")
+    try:
+        parse_word(name)
+    except ValueError as error:
+        fail(USAGE, str(error))
     configured = config.pki.get(name)
     path = configured.file if configured and configured.file else kept_path(config, name)
     try:
@@ -523,7 +531,7 @@ def keys_new(
     if configured is None:
         click.echo(
             f"flows know it as pki:{name}; to give it a selector and a domain, write into the configuration:\n"
-            f"    [pki.{name}]\n    file = {json.dumps(str(path))}"
+            f"    [pki.{name}]\n    file = {json.dumps(str(path.absolute()))}"
         )
     if selector and domain:
         click.echo(_zone(key, selector, domain))
