@@ -558,16 +558,18 @@ def keys_list(config_path: Path | None, as_json: bool) -> None:
 
 @keys.command("show")
 @click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
 @config_option
 @json_option
-def keys_show(name: str, config_path: Path | None, as_json: bool) -> None:
+def keys_show(name: str, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool) -> None:
     """Show what may be shown of the key NAME: type, size, fingerprint, place. Never the key.
 
     \b
         flowengine keys show example
     """
     one = _configured(name, config_path)
-    about = _about_key(one.name, one.key, one.path, one.selector, one.domain)
+    about = _about_key(one.name, one.key, one.path, selector or one.selector, domain or one.domain)
     if as_json:
         show(about)
         return

@@ -697,3 +697,10 @@ def test_verify_does_not_say_that_there_is_no_policy_when_nobody_knows(flowengin
 def test_what_is_missing_at_the_end_of_a_flow_is_named(flowengine_, files, text, missing):
     shown = flowengine_("check", flow(files, text)).stderr
     assert f"the file ends too early: {missing} is missing" in shown
+
+
+def test_keys_show_takes_selector_and_domain_as_the_contract_has_it(flowengine_, files):
+    flowengine_("keys", "new", "k", "--type", "ed25519")
+    shown = flowengine_("keys", "show", "k", "--selector", "s", "--domain", "d.example", "--json")
+    about = json.loads(shown.stdout)
+    assert (shown.exit_code, about["selector"], about["domain"]) == (0, "s", "d.example")
