@@ -365,6 +365,7 @@ class Session:
         if not reply.positive and undo is not None:
             undo()
         if reply.code >= 400:
+            self._count_refusal(run.phase, reply)
             self._services.log.event(
                 "notice",
                 run.phase,
@@ -388,6 +389,7 @@ class Session:
         recipients: Sequence[str] | None = None,
     ) -> Reply:
         """A refusal that no flow spoke, with its line in the log."""
+        self._count_refusal(event, reply)
         self._services.log.event(
             "notice",
             event,
@@ -402,6 +404,10 @@ class Session:
             reply=str(reply),
         )
         return reply
+
+    def _count_refusal(self, phase: str, reply: Reply) -> None:
+        kind = "4xx" if reply.code < 500 else "5xx"
+        self._services.counters.increment("refusals", listener=self.policy.id, phase=phase, reply=kind)
 
     def _before_mail(self) -> Transaction:
         """What runs before MAIL FROM live in: the connection's own facts and id."""
