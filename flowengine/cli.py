@@ -130,7 +130,7 @@ def _trace_line(line: dict[str, Any]) -> str:
     rest = "\n".join(f"    {name}: {value}" for name, value in line.items() if not isinstance(value, list))
     lists = "\n".join(f"    {name}:\n" + "\n".join(f"        {one}" for one in value)
                       for name, value in line.items() if isinstance(value, list) and value)  # fmt: skip
-    if line.keys() <= {"verb", "code", "reply"}:
+    if line.keys() <= {"listener", "verb", "code", "reply"}:
         return f"{head} {line.get('verb', '')} → {line.get('reply', '')}".replace("\n", " / ")
     return "\n".join(part for part in (head, rest, lists) if part)
 
@@ -452,9 +452,15 @@ def keys_new(
         flowengine keys new example --selector s1 --domain example.net
     """
     from flowengine.mail.errors import MailError
+    from flowengine.services.config.values import parse_word
     from flowengine.services.keys import KeyFileError, kept_path, new_key
 
     config = load(config_path, files=False)
+    name = name.removeprefix("pki:")
+    try:
+        parse_word(name)
+    except ValueError as error:
+        fail(USAGE, str(error))
     configured = config.pki.get(name)
     path = configured.file if configured and configured.file else kept_path(config, name)
     try:
@@ -473,7 +479,7 @@ def keys_new(
     if configured is None:
         click.echo(
             f"flows know it as pki:{name}; to give it a selector and a domain, write into the configuration:\n"
-            f"    [pki.{name}]\n    file = {json.dumps(str(path))}"
+            f"    [pki.{name}]\n    file = {json.dumps(str(path.absolute()))}"
         )
     if selector and domain:
         click.echo(_zone(key, selector, domain))
@@ -500,16 +506,18 @@ def keys_list(config_path: Path | None, as_json: bool) -> None:
 
 @keys.command("show")
 @click.argument("name")
+@click.option("--selector", metavar="S", help="Default: the key's own of the configuration.")
+@click.option("--domain", metavar="D", help="Default: the key's own of the configuration.")
 @config_option
 @json_option
-def keys_show(name: str, config_path: Path | None, as_json: bool) -> None:
+def keys_show(name: str, selector: str | None, domain: str | None, config_path: Path | None, as_json: bool) -> None:
     """Show what may be shown of the key NAME: type, size, fingerprint, place. Never the key.
 
     \b
         flowengine keys show example
     """
     one = _configured(name, config_path)
-    about = _about_key(one.name, one.key, one.path, one.selector, one.domain)
+    about = _about_key(one.name, one.key, one.path, selector or one.selector, domain or one.domain)
     if as_json:
         show(about)
         return

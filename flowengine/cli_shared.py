@@ -73,7 +73,9 @@ def print_problems(problems: Iterable["Problem"], *, config: bool = False) -> No
 def _may_be_shown(lines: Sequence[str]) -> bool:
     """Whether a line of a configuration is surely no secret: no key, no header of [api], no inside of a text."""
     return all(
-        re.match(r"\s*(\[|[\w.-]+\s*=)", line) and not re.search(r"PRIVATE KEY|headers|\bdata\b\s*=\s*[\"']", line)
+        re.match(r"\s*(\[|[\w.-]+\s*=)", line)
+        and not re.search(r"PRIVATE KEY|headers", line)
+        and (re.match(r"\s*flows\s*=", line) or not re.search(r"\bdata\b\s*=\s*[\"']", line))
         for line in lines
     )
 

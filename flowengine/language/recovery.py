@@ -149,7 +149,9 @@ class _Recovery:
         if token.type == "$END":
             last = span if self.last is None else self.builder.token_place(self.last)
             span = Span(last.file, last.end_line, last.end_column, last.end_line, last.end_column)
-            wanted = next((_SHOWN[one] for one in ("RBRACE", "SEMICOLON", "RPAR", "RSQB") if one in expected), "")
+            interactive: Any = self.interactive
+            fitting = interactive.accepts()  # `expected` has what would fit elsewhere, too
+            wanted = next((_SHOWN[one] for one in ("RBRACE", "SEMICOLON", "RPAR", "RSQB") if one in fitting), "")
             self.builder.report(span, "the file ends too early" + (f": {wanted} is missing" if wanted else ""))
             return
         if self.missing_semicolon(error) and self.last is not None:

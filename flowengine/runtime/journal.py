@@ -27,9 +27,10 @@ def record(services: Services, connection: Connection, outcome: Outcome, reply: 
         services.counters.increment("signing_verdicts", verdict=str(one["verdict"]), listener=connection.listener)
     services.counters.increment("verdicts", verdict=outcome.verdict or "Refused", listener=connection.listener)
     evaluation = transaction.evaluation
-    about = evaluation.dmarc_event(transaction.id, transaction.started) if evaluation is not None else None
-    if about is not None:
-        services.log.event("info", "dmarc", id=transaction.id, **about)
+    if evaluation is not None and services.log.takes("info"):
+        about = evaluation.dmarc_event(transaction.id, transaction.started)
+        if about is not None:
+            services.log.event("info", "dmarc", id=transaction.id, **about)
     seconds = services.clock.now() - transaction.started
     services.log.concluded(transaction.id, transaction.world.facts)
     services.log.event(

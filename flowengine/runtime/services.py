@@ -227,6 +227,10 @@ class Log(Protocol):
         """One line: what happened, and its facts. Values are cleaned of control characters and secrets here."""
         ...
 
+    def takes(self, level: Level) -> bool:
+        """Whether anybody would see a line of this level: one that is costly to make need not be made for nobody."""
+        ...
+
     def began(self, id_: str, client: str) -> None:
         """A visit or transaction of this client began: lines with this id are about it."""
         ...

@@ -18,7 +18,7 @@ from flowengine.mail.message import Message
 from flowengine.runtime.actions import Action, Pass, Reply
 from flowengine.runtime.authentication import Attempt
 from flowengine.runtime.authentication import decide as decide_login
-from flowengine.runtime.journal import record
+from flowengine.runtime.journal import SHOWN, record
 from flowengine.runtime.outcome import Outcome, decide
 from flowengine.runtime.phases import PHASES, Phase
 from flowengine.runtime.policy import Policy
@@ -197,7 +197,7 @@ class Session:
     def mail_from(self, sender: Path, parameters: Mapping[str, str]) -> Step:
         """The envelope sender: a transaction begins."""
         if self.policy.require_auth and self.connection.username is None:
-            return Reply(530, "5.7.0", "Authentication required")
+            return self._turned_away(Phase.MAILFROM, Reply(530, "5.7.0", "Authentication required"), sender.address)
         self.transaction = self._begin(sender, parameters)
         if Phase.MAILFROM not in self.policy.flows:
             return _unasked(Phase.MAILFROM)
@@ -213,13 +213,15 @@ class Session:
         transaction = self._open()
         if len(transaction.recipients) >= self.policy.max_recipients:
             self._reached("recipients")
-            return Reply(452, "4.5.3", "Too many recipients")
+            full = Reply(452, "4.5.3", "Too many recipients")
+            return self._turned_away(Phase.RCPTTO, full, transaction.sender.address, address.address)
         if not address.domain:  # RFC 5321 §4.5.1: <Postmaster>
             address = replace(address, domain=self.policy.own_domain)
         domain = address.domain.lower()
         policy, connection = self.policy, self.connection
         if connection.username is None and not policy.takes(domain) and not policy.relays_for(connection.client.ip):
-            return Reply(550, "5.7.1", f"Relaying to <{domain}> is denied".replace("<>", "this address"))
+            denied = Reply(550, "5.7.1", f"Relaying to <{domain}> is denied".replace("<>", "this address"))
+            return self._turned_away(Phase.RCPTTO, denied, transaction.sender.address, address.address)
         route = self.policy.route(domain)
         transport = route.transport if route and route.transport else self.policy.transport
         data = (route.flows if route else {}).get(Phase.DATA) or self.policy.flows.get(Phase.DATA)
@@ -284,6 +286,13 @@ class Session:
                 if self._services.settings.shared_edits:
                     view = run.message
         return decide(transaction, message, results, self._services.settings.mixed_verdicts)
+
+    def refused(self, reply: Reply) -> Reply:
+        """The door has refused the content; no flow hears of it. A line for the log, and the reply that leads to it."""
+        transaction = self._open()
+        recipients = [one.address.address for one in transaction.recipients[:SHOWN]]
+        self._turned_away("refused", reply, transaction.sender.address, recipients=recipients)
+        return _with_id(reply, transaction.id)
 
     def reset(self) -> None:
         """RSET, or anything else that ends a transaction."""
@@ -356,17 +365,49 @@ class Session:
         if not reply.positive and undo is not None:
             undo()
         if reply.code >= 400:
+            self._count_refusal(run.phase, reply)
             self._services.log.event(
                 "notice",
                 run.phase,
                 id=run.message_id,
                 listener=self.policy.id,
                 client=self.connection.client.ip,
+                sender=run.transaction.sender.address if run.transaction is not self._visit else None,
+                recipient=run.recipient_or_none.address.address if run.recipient_or_none is not None else None,
                 verdict=result.verdict.name,
                 reply=str(reply),
                 error=str(result.error) if result.error else None,
             )
         return reply
+
+    def _turned_away(
+        self,
+        event: str,
+        reply: Reply,
+        sender: str,
+        recipient: str | None = None,
+        recipients: Sequence[str] | None = None,
+    ) -> Reply:
+        """A refusal that no flow spoke, with its line in the log."""
+        self._count_refusal(event, reply)
+        self._services.log.event(
+            "notice",
+            event,
+            id=self.transaction.id if self.transaction is not None else None,
+            listener=self.policy.id,
+            client=self.connection.client.ip,
+            helo=self.connection.helo,
+            user=self.connection.username,
+            sender=sender,
+            recipient=recipient,
+            recipients=recipients,
+            reply=str(reply),
+        )
+        return reply
+
+    def _count_refusal(self, phase: str, reply: Reply) -> None:
+        kind = "4xx" if reply.code < 500 else "5xx"
+        self._services.counters.increment("refusals", listener=self.policy.id, phase=phase, reply=kind)
 
     def _before_mail(self) -> Transaction:
         """What runs before MAIL FROM live in: the connection's own facts and id."""

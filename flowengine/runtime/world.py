@@ -17,7 +17,9 @@ from flowengine.mail.keys import PrivateKey
 from flowengine.runtime.files import read_below
 from flowengine.runtime.queue_view import QueueView
 from flowengine.runtime.services import HTTPRequest, HTTPResponse, Level, Services, TLSOptions, Wire, WireRequest
+from flowengine.runtime.steps import rest
 
+TOO_LATE = "the message's time for DNS is over ([limits] dns_time)"
 T = TypeVar("T")
 
 
@@ -103,16 +105,22 @@ class World:
         if self._dns_open == 0:
             self._dns_since = started
         left = self._services.settings.limits.dns_time - self._dns_spent - (started - self._dns_since)
+        if left <= 0:
+            raise DNSUnavailable(name, kind, TOO_LATE)
         self._dns_open += 1
+        timer = None
         try:
-            if left <= 0:
-                raise TimeoutError
+            step = self._services.dns.query(name, kind)
+            try:
+                pending = step.send(None)
+            except StopIteration as known:  # from the cache, and needs no timer
+                return known.value  # type: ignore[no-any-return]  # an Answer
             async with asyncio.timeout(left) as timer:
-                return await self._services.dns.query(name, kind)
+                return await rest(step, pending)
         except TimeoutError:
-            if left > 0 and not timer.expired():
+            if timer is None or not timer.expired():
                 raise  # somebody else's
-            raise DNSUnavailable(name, kind, "the message's time for DNS is over ([limits] dns_time)") from None
+            raise DNSUnavailable(name, kind, TOO_LATE) from None
         finally:
             self._dns_open -= 1
             if self._dns_open == 0:

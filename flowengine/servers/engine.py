@@ -94,8 +94,10 @@ class Engine:
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """What the SMTP door tells of a connection, as a line of the log."""
+        level = LEVELS.get(event, "debug")
         if event == "smtp.limit":
+            level = "error" if fields["limit"] == "spool" else level  # a full disk is nothing that the client did
             self.services.counters.increment("limits", limit=str(fields["limit"]))
         elif event == "smtp.refused":
             self.services.counters.increment("connections", listener=str(fields["listener"]), result="refused")
-        self.services.log.event(LEVELS.get(event, "debug"), event, **fields)
+        self.services.log.event(level, event, **fields)

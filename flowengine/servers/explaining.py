@@ -113,7 +113,8 @@ def _signed(one: SignatureResult) -> str:
 
 def _dmarc(result: DMARCResult) -> Iterator[str]:
     domain = result.domain or "no From domain"
-    policy = f"its policy is {result.policy}" if result.policy else "it has no policy"
+    nothing = "its policy is not known" if result.result == "temperror" else "it has no policy"
+    policy = f"its policy is {result.policy}" if result.policy else nothing
     where = f" (the record of {result.policy_domain})" if result.policy_domain not in ("", result.domain) else ""
     yield _line("DMARC", result.result, f"{domain}: {policy}{where}; {result.reason or 'ok'}")
     if "not aligned" in result.reason or "not strictly aligned" in result.reason:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from flowengine.mail.errors import MailError
 from flowengine.mail.keys import KeyKind, PrivateKey
+from flowengine.runtime.services import Log
 from flowengine.services.config.model import PKI, Config
 from flowengine.services.config.problems import ConfigError
 
@@ -79,11 +80,12 @@ class KeyRing:
         return key
 
 
-def open_keys(config: Config, *, make: bool = True) -> KeyRing:
+def open_keys(config: Config, *, make: bool = True, log: Log | None = None) -> KeyRing:
     """Every key of the configuration, and those that `keys new` put beside them. Raises ConfigError with all that is
     wrong.
 
-    make: keys that are to be made and are not there yet are made now; else they are left out.
+    make: keys that are to be made and are not there yet are made now; else they are left out. log: hears of each that
+    is made, because nobody can verify with it until it is published; a key that got lost is noticed that way, too.
     """
     problems = []
     found: dict[str, ConfiguredKey] = {}
@@ -91,9 +93,13 @@ def open_keys(config: Config, *, make: bool = True) -> KeyRing:
         source: Source = "file" if pki.file is not None else "data" if pki.data is not None else "made"
         path = pki.file if source == "file" else kept_path(config, name) if source == "made" else None
         try:
-            if source == "made" and not make and path is not None and not path.exists():
+            fresh = source == "made" and path is not None and not path.exists()
+            if fresh and not make:
                 continue
             key = _opened(pki, path)
+            if fresh and log is not None:
+                told = f"publish it before mail is signed with it: flowengine keys record {name}"
+                log.event("warning", "key made", pki=name, file=str(path), fingerprint=key.fingerprint, text=told)
         except (KeyFileError, MailError) as error:
             place = ("pki", name, source) if source != "made" else ("pki", name)
             problems.append(config.problem(place, str(error), "bad-key", table=source == "made"))

@@ -37,6 +37,10 @@ _OWN = ("timestamp", "level", "event", "exc_info", "exception", "stack", "stack_
 class Unviewed:
     """The part of a `runtime.services.Log` that nobody looks into while it is written (viewing.py is for those)."""
 
+    def takes(self, level: Level) -> bool:
+        """Every line, unless the log itself says otherwise."""
+        return True
+
     def began(self, id_: str, client: str) -> None:
         """Nobody looks."""
 
@@ -60,6 +64,10 @@ class StructuredLog(Unviewed):
         self._least = ORDER.index(least)
         self._write: Target = target or to_stream(form, stream or sys.stderr)
         self.dropped = 0
+
+    def takes(self, level: Level) -> bool:
+        """Whether a line of this level is written."""
+        return ORDER.index(level) >= self._least
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:
         """One line: what happened, and its facts. Fields that are None are left out."""
@@ -96,6 +104,10 @@ def to_stream(form: Literal["json", "text"], stream: TextIO) -> Target:
 
 class Silence(Unviewed):
     """A log that nobody reads, for commands that print their own result."""
+
+    def takes(self, level: Level) -> bool:
+        """No."""
+        return False
 
     def event(self, level: Level, event: str, /, **fields: object) -> None:
         """Nothing is written."""

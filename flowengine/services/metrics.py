@@ -13,6 +13,7 @@ COUNTERS: dict[str, tuple[tuple[str, ...], str]] = {
         ("verdict", "listener"),
         "Deliveries: signed, unsigned (not asked for), failed (asked for in vain).",
     ),
+    "refusals": (("listener", "phase", "reply"), "What was refused before a verdict on a message: 4xx, 5xx; by phase."),
     "flow_errors": (("phase",), "Scripts that failed."),
     "authentications": (("result",), "AUTH attempts."),
     "tls_handshakes": (("listener", "result"), "TLS towards clients: TLSv1.2, TLSv1.3, failed, too slow."),

@@ -36,7 +36,7 @@ def services_for(
         http=GuardedHTTP(guard, config.limits.http_in_flight, counters),
         clock=clock,
         random=SystemRandomness(),
-        keys=open_keys(config, make=log is not None),
+        keys=open_keys(config, make=log is not None, log=log),
         rates=SharedRates(shared, most) if shared is not None else MemoryRates(most),
         log=log or Silence(),
         counters=counters,

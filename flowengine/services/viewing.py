@@ -73,6 +73,10 @@ class ViewedLog:
         self._recent: OrderedDict[str, _Concluded] = OrderedDict()
         self._size = 0
 
+    def takes(self, level: Level) -> bool:
+        """Whether the other log takes it, or somebody looks on."""
+        return bool(self.filters) or self._log.takes(level)
+
     def event(self, level: Level, event: str, /, **fields: object) -> None:
         """One line."""
         self._log.event(level, event, **fields)

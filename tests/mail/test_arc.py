@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flowengine.mail import arc
 from flowengine.mail.arc import ChainResult
 from flowengine.mail.canonical import body_hash, canonical_fields
-from flowengine.mail.dkim import Seal, sealed
+from flowengine.mail.dkim import Seal, sealed, verify_field
 from flowengine.mail.dkim.signature import parse_arc_seal, parse_signature
 from flowengine.mail.edits import DeleteField, InsertField
 from flowengine.mail.errors import MailError
@@ -55,6 +55,17 @@ def dkimpy_judges(data: bytes) -> bytes | None:
 
     status, _, _ = dkimpy.ARC(data).verify(dnsfunc=lookup)
     return bytes(status) if status is not None else None
+
+
+def test_a_message_signature_can_be_verified_by_itself() -> None:
+    """As flows do that validate a chain themselves."""
+    message = Message(chained(2))
+    for field in message.headers.all("arc-message-signature"):
+        one = asyncio.run(verify_field(message, field.raw, FakeResolver(RECORDS), now=NOW))
+        assert (one.result, one.domain, one.tags["i"] in "12") == ("pass", "example.org", True)
+    changed = Message(chained(1).replace(b"lost", b"won"))
+    (field,) = changed.headers.all("arc-message-signature")
+    assert asyncio.run(verify_field(changed, field.raw, FakeResolver(RECORDS), now=NOW)).result == "fail"
 
 
 def test_a_message_without_sets_has_no_chain() -> None:

@@ -389,3 +389,44 @@ def test_the_policy_knows_whether_anybody_can_authenticate():
     assert not Policy("x").offers_auth
     assert Policy("x", users=Known({})).offers_auth
     assert Policy("x", {"auth": program("", "auth")}).offers_auth
+
+
+def test_who_is_turned_away_has_a_line_in_the_log():
+    stage = Stage()
+    play("helo mx; mail a@b.example; rcpt x@anywhere.example", stage=stage)
+    (line,) = stage.log.of("rcptto")
+    told = {"client": "192.0.2.7", "helo": "mx", "sender": "a@b.example", "recipient": "x@anywhere.example"}
+    assert told.items() <= line.items()
+    assert line["reply"] == "550 5.7.1 Relaying to <anywhere.example> is denied"
+    play("helo mx; mail a@b.example", stage=stage, require_auth=True)
+    assert stage.log.of("mailfrom")[0]["reply"] == "530 5.7.0 Authentication required"
+    play("mail a@b.example; rcpt b@example.net; rcpt c@example.net", stage=stage, max_recipients=1)
+    assert stage.log.of("rcptto")[1]["reply"] == "452 4.5.3 Too many recipients"
+
+
+def test_a_flow_that_turns_away_is_in_the_log_with_sender_and_recipient():
+    stage = Stage()
+    flows = {"helo": 'if ($arguments["host"] == "bad") Reject();', "mailfrom": "Defer();", "rcptto": "Reject();"}
+    play("helo bad; helo mx; mail a@b.example", flows, stage)
+    play("mail a@b.example; rcpt b@example.net", {"rcptto": "Reject();"}, stage)
+    assert stage.log.of("helo")[0]["sender"] is None
+    assert stage.log.of("mailfrom")[0]["sender"] == "a@b.example"
+    (line,) = stage.log.of("rcptto")
+    assert (line["sender"], line["recipient"]) == ("a@b.example", "b@example.net")
+
+
+def test_content_that_the_door_refuses_has_a_line_and_its_id():
+    stage = Stage()
+
+    async def whole() -> Reply:
+        session = stage.session({})
+        await now(session.mail_from(parse_path("<a@b.example>"), {}))
+        await now(session.rcpt_to(parse_path("<b@example.net>"), {}))
+        reply = session.refused(Reply(550, "5.5.2", "No"))
+        session.reset()
+        return reply
+
+    reply = asyncio.run(whole())
+    (line,) = stage.log.of("refused")
+    assert reply.text == f"No ({line['id']})"
+    assert (line["sender"], line["recipients"], line["reply"]) == ("a@b.example", ["b@example.net"], "550 5.5.2 No")

@@ -28,6 +28,7 @@ class Visit:
     parameters: list[Mapping[str, str]] = field(default_factory=list)
     sender: str | None = None
     recipients: list[str] = field(default_factory=list)
+    refusals: list[Reply] = field(default_factory=list)
     gone: int = 0
     tls: Mapping[str, Any] = field(default_factory=dict)
 
@@ -81,6 +82,10 @@ class Visit:
         assert self.sender is not None
         self.messages.append((self.sender, tuple(self.recipients), message.render()))
         return self._answer("data", "", Reply(250, "2.0.0", "Taken"))
+
+    def refused(self, reply: Reply) -> Reply:
+        self.refusals.append(reply)
+        return reply
 
     def reset(self) -> None:
         self.events.append(("reset", ""))

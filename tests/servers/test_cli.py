@@ -643,3 +643,64 @@ def test_as_a_program_it_reads_stdin_and_writes_one_document(files):
     assert (done.returncode, done.stderr) == (0, b"")
     assert json.loads(done.stdout)["runs"][0]["output"] == ["from alice@example.org"]
     assert b"\x1b" not in done.stdout
+
+
+# -- what an admin stumbled over --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../k", "a/b", "", "a b", "pki:../k"])
+def test_the_name_of_a_new_key_is_a_name_and_no_path(flowengine_, files, name):
+    result = flowengine_("keys", "new", name, "--type", "ed25519")
+    assert result.exit_code == 2
+    assert "is not a name" in result.stderr
+    assert not list(files.rglob("*.pem"))
+
+
+def test_what_keys_new_says_to_write_holds_wherever_the_configuration_lies(flowengine_, files):
+    folder = files / "etc"
+    folder.mkdir()
+    config = folder / "c.toml"
+    config.write_text("")
+    made = flowengine_("keys", "new", "pki:k", "--type", "ed25519", "-c", "etc/c.toml").stdout
+    config.write_text("".join(line.strip() + "\n" for line in made.splitlines() if line.startswith("    ")))
+    listed = json.loads(flowengine_("keys", "list", "--json", "-c", "etc/c.toml").stdout)["keys"]
+    assert [one["name"] for one in listed] == ["k"]
+
+
+def test_a_line_of_flows_is_shown_and_a_key_in_the_configuration_is_not(flowengine_, files):
+    (files / "c.toml").write_text(
+        '[listeners.a]\naddress = "127.0.0.1:0"\nflows = { data = "nope.hsl" }\n[pki]\na = { data = "hush", nope = 1 }\n'
+    )
+    shown = flowengine_("check", "-c", "c.toml").stderr
+    assert 'flows = { data = "nope.hsl" }\n      |                  ^^^^^^^^^^' in shown
+    assert "there is no such key" in shown and "hush" not in shown
+
+
+def test_a_command_in_a_live_trace_takes_one_line():
+    from flowengine.cli import _trace_line
+
+    told = {"client": "192.0.2.7", "event": "smtp.command", "level": "debug", "listener": "in", "verb": "RCPT"}
+    assert _trace_line({**told, "code": 550, "reply": "550 5.1.1 a\nb"}) == (
+        "192.0.2.7 smtp.command RCPT → 550 5.1.1 a / b"
+    )
+
+
+def test_verify_does_not_say_that_there_is_no_policy_when_nobody_knows(flowengine_):
+    shown = flowengine_("verify", "mail.eml", "--dns", "127.0.0.1:1").stdout
+    assert "DMARC  temperror  example.org: its policy is not known;" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [('Reject("x" ', "`)`"), ("$a = [1, ", "`]`"), ("if (true) { Deliver();", "`}`"), ("Deliver()", "`;`")],
+)
+def test_what_is_missing_at_the_end_of_a_flow_is_named(flowengine_, files, text, missing):
+    shown = flowengine_("check", flow(files, text)).stderr
+    assert f"the file ends too early: {missing} is missing" in shown
+
+
+def test_keys_show_takes_selector_and_domain_as_the_contract_has_it(flowengine_, files):
+    flowengine_("keys", "new", "k", "--type", "ed25519")
+    shown = flowengine_("keys", "show", "k", "--selector", "s", "--domain", "d.example", "--json")
+    about = json.loads(shown.stdout)
+    assert (shown.exit_code, about["selector"], about["domain"]) == (0, "s", "d.example")

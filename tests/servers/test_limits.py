@@ -166,7 +166,7 @@ async def hears_late(served: Served) -> str:
     peer = await served.come()
     began = asyncio.get_running_loop().time()
     said = await served.reply(peer, b"NONSENSE\r\n")
-    assert asyncio.get_running_loop().time() - began >= 0.1
+    assert asyncio.get_running_loop().time() - began >= 0.09  # timers have a grain
     return said
 
 

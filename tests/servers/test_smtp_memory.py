@@ -1,4 +1,4 @@
-"""A large message costs about its size once, from the socket to the next hop: measured on a server of its own."""
+"""A large message costs about its size, from the socket to the next hop: measured on a server of its own."""
 
 import hashlib
 import os
@@ -60,15 +60,23 @@ def memory(pid: int, name: str) -> int:
     return int(found[1]) * 1024
 
 
+def processes(parent: int) -> list[int]:
+    """The server's: the one that was started, its worker and its watch."""
+    return [parent, *map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())]
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see a process's memory")
-@pytest.mark.parametrize("delivery", ["inline", "queue"])
-def test_a_large_message_costs_its_size_once_and_arrives_whole(tmp_path: Path, delivery: str) -> None:
+@pytest.mark.parametrize(("delivery", "most"), [("inline", 1.6), ("queue", 2.4)])
+def test_a_large_message_costs_its_size_and_arrives_whole(tmp_path: Path, delivery: str, most: float) -> None:
+    """Where it waits in the queue two files of it can be mapped at a time: that in which it came, that in which it waits.
+    The kernel may take both back."""
     drain = Drain()
     config = tmp_path / "flowengine.toml"
     config.write_text(
         f"""
         hostname = "mx.example.net"
         storage = "sqlite:{tmp_path}/state.db"
+        workers = 1
         [listeners.inbound]
         address = "127.0.0.1:0"
         recipient_domains = ["example.net"]
@@ -94,14 +102,14 @@ def test_a_large_message_costs_its_size_once_and_arrives_whole(tmp_path: Path, d
         message = b"Subject: large\r\n\r\n" + b"".join(line % number for number in range(SIZE // 64))
         with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
             client.sendmail("a@example.org", ["b@example.net"], b"Subject: small\r\n\r\nx\r\n")
-            idle = memory(server.pid, "VmRSS")
+            idle = {pid: memory(pid, "VmRSS") for pid in processes(server.pid)}
             client.sendmail("a@example.org", ["b@example.net"], message)
         deadline = time.monotonic() + 20
         while drain.digest != hashlib.sha256(message).hexdigest() and time.monotonic() < deadline:
             time.sleep(0.05)  # the queue delivers after the reply
         assert drain.digest == hashlib.sha256(message).hexdigest()
-        peak = memory(server.pid, "VmHWM") - idle
-        assert peak <= 1.6 * len(message), f"{peak / len(message):.2f} times its size"
+        peak = max(memory(pid, "VmHWM") - before for pid, before in idle.items())
+        assert peak <= most * len(message), f"{peak / len(message):.2f} times its size"
     finally:
         server.terminate()
         server.wait(10)

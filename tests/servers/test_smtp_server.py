@@ -565,3 +565,29 @@ def test_the_report_has_commands_and_no_content(run: Callable[..., None]) -> Non
             assert not any(word in str(house.reported) for word in ("AGFs", "secret", "hush"))
 
     run(main())
+
+
+def test_what_the_log_hears_of_a_client_names_it(run: Callable[[Awaitable[None]], None]) -> None:
+    async def main() -> None:
+        async with serving(with_limits(errors=2)) as house:
+            peer = await house.client()
+            await peer.say(b"XX\r\nXX\r\n", 3)
+            assert await peer.rest() == ""
+            await house.until(lambda: any(name == "smtp.disconnect" for name, _ in house.reported))
+        (reached,) = [fields for name, fields in house.reported if name == "smtp.limit"]
+        assert (reached["limit"], reached["client"]) == ("session_errors", "127.0.0.1")
+
+    run(main())
+
+
+def test_a_full_disk_is_an_error_in_the_log() -> None:
+    from types import SimpleNamespace
+
+    from flowengine.servers.engine import Engine
+    from flowengine.services.fakes import FakeLog, fake_services
+
+    log = FakeLog()
+    engine: Any = SimpleNamespace(services=fake_services(log=log))
+    for limit in ("spool", "session_errors"):
+        Engine.report(engine, "smtp.limit", {"limit": limit, "client": "192.0.2.7"})
+    assert [level for level, _, _ in log.lines] == ["error", "notice"]

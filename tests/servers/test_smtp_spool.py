@@ -64,6 +64,7 @@ def test_no_room_on_the_disk_is_a_452(tmp_path: Path) -> None:
     replies = b"".join(drive(machine, [opening, LINE * 3000, b".\r\nNOOP\r\n"]))
     assert replies.endswith(b"452 4.3.1 No room for the message, try again later\r\n250 2.0.0 OK\r\n")
     assert visit.messages == []
+    assert [reply.code for reply in visit.refusals] == [452]
 
 
 @settings(max_examples=300, deadline=None)

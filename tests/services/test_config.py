@@ -204,7 +204,7 @@ LISTENER = '[transports.out]\nhost = "192.0.2.1:25"\n[listeners.a]\naddress = "1
         ('storage = "state.db"', "write sqlite:PATH"),
         ("workers = true", "expected a whole number"),
         ("[limits]\nmessage_size = nan", "nan is no number"),
-        ("[limits]\nmessage_size = 300_000_000", "it would never fit"),
+        ("[limits]\nmessage_size = 300_000_000\nspool_above = 300_000_000", "it would never fit"),
         ("[limits]\ncommand_time = -1", "expected a number >= 1"),
         ("[dns]\nminimum_ttl = 60\nmaximum_ttl = 30", "larger than maximum_ttl (30)"),
         ('[api]\nurl = "ftp://x"', "not an http:// or https:// address"),

@@ -10,7 +10,7 @@ from flowengine.mail.dns import DNSUnavailable
 from flowengine.mail.errors import MailError
 from flowengine.mail.keys import PrivateKey
 from flowengine.services.config import Config, ConfigError, load
-from flowengine.services.fakes import FakeResolver
+from flowengine.services.fakes import FakeLog, FakeResolver
 from flowengine.services.key_checks import check_record, self_test, zone_lines
 from flowengine.services.keys import KeyFileError, KeyRing, kept_path, new_key, open_keys
 
@@ -169,3 +169,12 @@ def test_a_zone_line_holds_the_record_in_strings_of_255() -> None:
     strings = line.split('"')[1::2]
     assert "".join(strings) == RSA.record() and max(map(len, strings)) <= 255
     assert line.startswith("s1._domainkey.example.net. 3600 IN TXT (")
+
+
+def test_a_key_that_is_made_is_told_so_that_somebody_publishes_it(tmp_path: Path) -> None:
+    log = FakeLog()
+    for _ in range(2):
+        open_keys(config(tmp_path, f"storage = 'sqlite:{tmp_path}/state.db'\n[pki.k]\ntype = 'ed25519'\n"), log=log)
+    (line,) = log.of("key made")
+    assert (line["pki"], line["file"]) == ("k", str(tmp_path / "keys" / "k.pem"))
+    assert "flowengine keys record k" in str(line["text"])

@@ -182,8 +182,8 @@ def test_the_next_hops_word_about_the_message_reaches_the_client(answers: dict[s
 @pytest.mark.parametrize(
     ("first", "second", "code", "text"),
     [
-        ("550 5.1.1 unknown", None, 550, "unknown"),
-        (None, "450 4.2.1 busy", 450, "busy"),
+        ("550 5.1.1 unknown", None, 550, "<b@x>: unknown"),
+        (None, "450 4.2.1 busy", 450, "<c@x>: busy"),
         ("550 5.1.1 unknown", "551 5.1.6 moved", 550, "<b@x>: unknown"),
         ("550 5.1.1 unknown", "450 4.2.1 busy", 450, "<c@x>: busy"),
         ("450 4.2.1 busy", "550 5.1.1 unknown", 450, "<b@x>: busy"),

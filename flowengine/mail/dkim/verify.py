@@ -27,6 +27,7 @@ MOST_CHECKED = 5  # signatures of a message that are verified, unless the caller
 MOST_UNCHECKED = 50  # signatures beyond the limit that are still named
 
 
+ARC_SIGNATURE = b"arc-message-signature"
 _NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -97,11 +98,14 @@ async def verify(
 
 
 def prepare_field(message: Message, raw: bytes, *, now: float) -> Candidate:
-    """As `prepare`, for one signature given as raw header field with its name; it need not be in the message."""
+    """As `prepare`, for one signature given as raw header field with its name; it need not be in the message.
+
+    An ARC-Message-Signature is one too (RFC 8617 §4.1.2): flows that validate chains themselves ask about it.
+    """
     fields = parse(raw).fields
-    if len(fields) != 1 or fields[0].key != b"dkim-signature":
+    if len(fields) != 1 or fields[0].key not in (b"dkim-signature", ARC_SIGNATURE):
         return Candidate(SignatureResult("", "", "", "", "permerror", "that is no DKIM-Signature field"))
-    own = next((part for part in message.original.headers.all(b"dkim-signature") if part.raw == fields[0].raw), None)
+    own = next((part for part in message.original.headers.all(fields[0].key) if part.raw == fields[0].raw), None)
     return _candidate(message.original, own or fields[0], now)
 
 
@@ -150,7 +154,7 @@ def _in_loop() -> bool:
 
 def _candidate(message: Message, part: Field, now: float) -> Candidate:
     try:
-        signature = parse_signature(part)
+        signature = parse_signature(part, arc=part.key == ARC_SIGNATURE)
     except MailError as error:
         return Candidate(_unreadable(part, str(error)))
     tags = {name: value.replace(b"\r\n", b"").decode("utf-8", "replace") for name, value in signature.tags.items()}

@@ -8,7 +8,7 @@ from flowengine.mail.dmarc.results import DMARCResult
 
 _SPF_WORDS = frozenset({"pass", "softfail", "neutral", "none", "fail"})
 _DKIM_WORDS = {"pass": "pass", "temperror": "tempfail"}
-_FOREIGN = re.compile(r"[^!-~]")
+_FOREIGN = re.compile(r"[^!-:<-~]")
 LONGEST_LINE = 1900
 """Characters of a line: syslog cuts longer ones, and half a line is none. What does not fit of signatures and report
 addresses is left out."""
@@ -64,16 +64,18 @@ def log_line(
         values["p"] = record.p or "none"
         if record.sp is not None:
             values["sp"] = record.sp
-    room = LONGEST_LINE - sum(len(key) + len(_value(value)) + 3 for key, value in values.items()) - 2 * 253
+    values = {key: _value(value) for key, value in values.items()}
+    room = LONGEST_LINE - len("".join(values)) - len("".join(values.values())) - 3 * len(values) - 2 * 253
     for key, word in _signatures(dkim).items():
         room -= len(key) + len(word) + 3
         if room > 0:
-            values[key] = word
+            values[key] = word  # both are clean
     for uri in record.rua if record is not None else ():
         room -= len(uri.uri) + 5
         if room > 0:
-            values["rua"] = f"{values['rua']},{uri.uri}" if "rua" in values else uri.uri
-    pairs = "; ".join(f"{key}={_value(value)}" for key, value in sorted(values.items()))
+            address = _value(uri.uri)
+            values["rua"] = f"{values['rua']},{address}" if "rua" in values else address
+    pairs = "; ".join([f"{key}={values[key]}" for key in sorted(values)])
     author = _KEY.sub("?", result.domain)  # the reader takes the first parenthesis for the start of the list
     human = f"From={author} SPF={result.spf.word} DKIM={result.dkim.word} DMARC={action}"
     return f"[DMARC] [MAIL].{human} ({pairs})"
@@ -90,4 +92,4 @@ def _signatures(dkim: Sequence[Signature | tuple[str, str, str]]) -> dict[str, s
 
 
 def _value(text: str) -> str:
-    return _FOREIGN.sub("?", text).replace(";", "?")
+    return _FOREIGN.sub("?", text)

@@ -82,6 +82,10 @@ class Session(Protocol):
         """The whole message, dot-stuffing undone. Whatever the reply, the transaction is over."""
         ...
 
+    def refused(self, reply: Reply) -> Reply:
+        """The door has refused the content of the message; `reset` follows. The reply as the client hears it."""
+        ...
+
     def reset(self) -> None:
         """The transaction ended without a message: RSET, a new EHLO, or content that the door refused."""
         ...

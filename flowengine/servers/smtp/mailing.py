@@ -214,8 +214,9 @@ class Mailing(Framing):
             return self._complete(chunks)
         refusal = self._spoilt(chunks)
         if refusal is not None:
-            self._reset()
-        self._say(refusal or Reply(250, "2.0.0", f"{chunks.octets} octets received"))
+            self._turn_away(refusal)
+        else:
+            self._say(Reply(250, "2.0.0", f"{chunks.octets} octets received"))
         return None
 
     def _complete(self, content: Content | Chunks) -> Waiting | None:
@@ -230,11 +231,19 @@ class Mailing(Framing):
             self._reached("line_length")
             refusal = Reply(550, "5.6.0", f"Message has a line of more than {self._limits.message.line} octets")
         if refusal is not None:
-            self._reset()
-            self._say(refusal)
+            self._turn_away(refusal)
             return None
         self._handed = intake.held
         return self._ask(self._message_answered, self._session.data, Message(octets))
+
+    def _turn_away(self, refusal: Reply) -> None:
+        """Refuse the message: the session, which knows whose it is, has it in the log and gives the reply its id."""
+        try:
+            refusal = self._session.refused(refusal)
+        except Exception as error:  # noqa: BLE001  # the client hears why all the same
+            self.trouble(error)
+        self._reset()
+        self._say(refusal)
 
     def _spoilt(self, content: Content | Chunks) -> Reply | None:
         """Why a message is refused that need not be looked at any more."""

@@ -65,16 +65,11 @@ class Entrance:
     def __call__(self) -> "Shell":
         return Shell(self)
 
-    def machine(self, visit: Session, client: Client, encrypt: Callable[[], Waiting]) -> Machine:
+    def machine(self, visit: Session, client: Client, encrypt: Callable[[], Waiting], tell: Report) -> Machine:
         """The protocol of a new connection; one that somebody watches tells every command."""
-        report = self.report
-        if self._watched is None or report is None or not self._watched(client.ip):
-            return Machine(visit, self.options, report, encrypt=encrypt)
-
-        def told(event: str, fields: Mapping[str, object]) -> None:
-            report(event, {"client": client.ip, **fields})
-
-        return Machine(visit, replace(self.options, trace=True), told, encrypt=encrypt)
+        watched = self.report is not None and self._watched is not None and self._watched(client.ip)
+        options = replace(self.options, trace=True) if watched else self.options
+        return Machine(visit, options, None if self.report is None else tell, encrypt=encrypt)
 
 
 class Shell(Pacing):
@@ -128,7 +123,7 @@ class Shell(Pacing):
         """Begin a visit. tls: what is known of the connection when it is encrypted already."""
         try:
             self._visit = visit = self._entrance.open_session(self._client)
-            self._machine = machine = self._entrance.machine(visit, self._client, self._encrypt)
+            self._machine = machine = self._entrance.machine(visit, self._client, self._encrypt, self._tell)
             machine.trust = self._trust()
             if tls is not None:
                 machine.begin_again(tls)
@@ -363,9 +358,7 @@ class Shell(Pacing):
             else:
                 if last is not None:
                     self._lobby.finish(last)
-        if self._entrance.report is not None:
-            fields = {"client": self._client.ip, "messages": machine.messages, "lines": machine.progress}
-            self._entrance.report("smtp.disconnect", fields)
+        self._tell("smtp.disconnect", {"messages": machine.messages, "lines": machine.progress})
         self._lobby.leave(self, self._client)
 
     def _show_out(self, reply: Reply | None, why: str = "") -> None:
@@ -373,18 +366,20 @@ class Shell(Pacing):
             if reply is not None and (not self._implicit or self.transport.get_extra_info("ssl_object") is not None):
                 self.transport.write(render(reply))
             self.transport.close()
-        if self._entrance.report is not None:
-            self._entrance.report("smtp.refused", {"client": self._client.ip, "reply": str(reply or ""), "why": why})
+        self._tell("smtp.refused", {"reply": str(reply or ""), "why": why})
 
     def _close(self, transport: Transport) -> None:
         if not self._closing_since:
             self._closing_since = self._loop.time()
             transport.close()
 
-    def _report_trouble(self, error: BaseException) -> None:
+    def _tell(self, event: str, fields: Mapping[str, object]) -> None:
+        """What happened, for the log, and to whom."""
         if self._entrance.report is not None:
-            fields = {"client": self._client.ip, "error": f"{type(error).__name__}: {error}"}
-            self._entrance.report("smtp.trouble", fields)
+            self._entrance.report(event, {"client": self._client.ip, **fields})
+
+    def _report_trouble(self, error: BaseException) -> None:
+        self._tell("smtp.trouble", {"error": f"{type(error).__name__}: {error}"})
 
     # -- what the lobby asks --------------------------------------------------------------------------------------
 
@@ -441,8 +436,7 @@ class Shell(Pacing):
             self._end(machine, TIMED_OUT)
 
     def _reached(self, limit: str) -> None:
-        if self._entrance.report is not None:
-            self._entrance.report("smtp.limit", {"client": self._client.ip, "limit": limit})
+        self._tell("smtp.limit", {"limit": limit})
 
     def drain(self) -> None:
         """Come to an end, without breaking a transaction off."""

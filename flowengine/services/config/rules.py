@@ -186,10 +186,11 @@ def _api(config: Config, problems: Problems) -> None:
 
 def _sizes(config: Config, problems: Problems) -> None:
     limits, dns = config.limits, config.dns
-    if limits.message_size > limits.in_flight_bytes:
-        problems.add(
-            ("limits", "message_size"), f"larger than in_flight_bytes ({limits.in_flight_bytes}): it would never fit"
+    if min(limits.message_size, limits.spool_above) > limits.in_flight_bytes:  # what is spooled is not in memory
+        told = (
+            f"a message up to spool_above is larger than in_flight_bytes ({limits.in_flight_bytes}): it would never fit"
         )
+        problems.add(("limits", "message_size"), told)
     if limits.header_size > limits.message_size:
         problems.add(("limits", "header_size"), f"larger than message_size ({limits.message_size})")
     if dns.minimum_ttl > dns.maximum_ttl:

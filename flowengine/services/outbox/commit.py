@@ -197,7 +197,7 @@ class Commit:
         if failed:
             self._call_off(parcels)
             self._notes.note(parcels)
-            raise CalledOff(told.refusal(failed))
+            raise CalledOff(told.refusal(failed, alone=len(self._outcome.kept) == 1))
 
     def _call_off(self, parcels: Iterable[Parcel]) -> None:
         for parcel in parcels:
@@ -224,7 +224,7 @@ class Commit:
             failed = _failed(done)
             if failed and not any(answer.positive for parcel in done for answer in parcel.answers):
                 self._call_off(parcel for later in steps[number + 1 :] for parcel in later)
-                raise CalledOff(told.refusal(failed))
+                raise CalledOff(told.refusal(failed, alone=len(self._outcome.kept) == 1))
         if _failed(done):
             await self._notes.remember(done)
             raise CalledOff(HALF)
