@@ -26,11 +26,11 @@ check: venv ## format, lint, types, tests with coverage
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report
 
-interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL
+interop: venv ## against real peers: swaks, Postfix, OpenDKIM, OpenSSL, PostgreSQL
 	$(BIN)/python -m tests.interop
 
-torture: venv ## kill workers at random for MINUTES=5, and account for every 250
-	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5)
+torture: venv ## kill workers at random for MINUTES=5, BACKEND=sqlite or postgresql, and account for every 250
+	$(BIN)/python -m tests.torture --minutes $(or $(MINUTES),5) --backend $(or $(BACKEND),sqlite)
 
 bench: venv ## what a message costs, beside the OpenSSL limit
 	$(BIN)/python -m benchmarks
@@ -48,7 +48,7 @@ $(READY): requirements.lock pyproject.toml
 
 lock: ## write requirements.lock anew from pyproject.toml (needs pip-tools)
 	pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --extra fast --extra ldap --extra dev --strip-extras --output-file requirements.lock pyproject.toml
+	  --extra fast --extra ldap --extra postgresql --extra dev --strip-extras --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) var build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

@@ -49,10 +49,11 @@ def _choice(ids: tuple[str, ...], options: dict[str, Any]) -> "Choice":
 
 
 def _desk(config_path: Path | None) -> "Desk":
+    from flowengine.services.queue.backends import open_window
     from flowengine.services.queue.desk import Desk
     from flowengine.services.queue.model import StoreTrouble
 
-    desk = Desk(load(config_path, files=False).storage.directory)
+    desk = Desk(open_window(load(config_path, files=False).storage))
     try:
         return desk.__enter__()
     except StoreTrouble as error:

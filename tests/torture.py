@@ -1,6 +1,10 @@
 """Processes of a server are killed at random while mail comes in, and every 250 is accounted for.
 
     python -m tests.torture --minutes 5
+    python -m tests.torture --minutes 5 --backend postgresql
+
+With PostgreSQL two machines share the queue, and the database is stopped like by a power cut, or drops all connections,
+now and then.
 
 Ends with 0 when each message that got a 250 arrived, or is still in the queue, and each that arrived twice has a kill
 or a broken connection between its two arrivals.
@@ -22,11 +26,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
+from tests.world import postgresql
+from tests.world.postgresql import Cluster
 from tests.world.receiver import Receiver
 
 CONFIG = """\
 hostname = "mx.example.net"
-storage = "sqlite:{folder}/state.db"
+storage = "{storage}"
+state = "{folder}"
 workers = {workers}
 [listeners.in]
 address = "127.0.0.1:{port}"
@@ -39,6 +46,7 @@ retry = [1, 1, 2]
 rest = 0.1
 [queue]
 row_size = 4096
+lease = 6
 [log]
 level = "notice"
 """
@@ -49,8 +57,10 @@ QUIET_TIME = 60.0
 class Server:
     """`flowengine serve`, which may be killed and started again on the same port."""
 
-    def __init__(self, folder: Path, hop: int, workers: int) -> None:
-        self.folder, self.port = folder, 0
+    def __init__(self, folder: Path, hop: int, workers: int, cluster: Cluster | None = None) -> None:
+        self.folder, self.port, self._cluster = folder, 0, cluster
+        folder.mkdir(exist_ok=True)
+        self._storage = cluster.url() if cluster is not None else f"sqlite:{folder}/state.db"
         self._hop, self._workers = hop, workers
         self._process: subprocess.Popen[str] | None = None
         self.start()
@@ -58,7 +68,11 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it accepts. What an earlier one left behind is there."""
         config = self.folder / "flowengine.toml"
-        config.write_text(CONFIG.format(folder=self.folder, workers=self._workers, port=self.port, hop=self._hop))
+        config.write_text(
+            CONFIG.format(
+                folder=self.folder, storage=self._storage, workers=self._workers, port=self.port, hop=self._hop
+            )
+        )
         command = [sys.executable, "-m", "flowengine", "serve", "-c", str(config)]
         with (self.folder / "log").open("ab") as log:
             end = time.monotonic() + START_TIME
@@ -103,6 +117,8 @@ class Server:
 
     def waiting(self) -> int:
         """Entries in the queue."""
+        if self._cluster is not None:
+            return self._cluster.waiting()
         with suppress(sqlite3.Error):
             database = sqlite3.connect(self.folder / "queue.db", timeout=10)
             try:
@@ -141,6 +157,8 @@ class Account:
     refused: int = 0
     kills: list[float] = field(default_factory=list)
     parents: int = 0
+    stops: int = 0
+    cuts: int = 0
     lost: set[str] = field(default_factory=set)
     duplicates: dict[str, list[float]] = field(default_factory=dict)
     unexplained: set[str] = field(default_factory=set)
@@ -163,28 +181,45 @@ class Account:
     def __str__(self) -> str:
         return (
             f"{len(self.promised)} messages got a 250, {len(self.unknown)} no answer, {self.refused} a refusal; "
-            f"{len(self.kills)} kills, {self.parents} of them of the parent; lost {len(self.lost)}, "
+            f"{len(self.kills)} kills, {self.parents} of them of the parent, "
+            f"{self.stops} stops of the database, {self.cuts} times all connections to it cut; lost {len(self.lost)}, "
             f"arrived twice {len(self.duplicates)}, without a kill in between {len(self.unexplained)}; "
             f"the queue is {'empty' if self.drained else 'NOT empty'}"
         )
 
 
 def torture(
-    folder: Path, seconds: float, *, clients: int = 6, workers: int = 3, pause: float = 0.25, seed: int = 0
+    folder: Path,
+    seconds: float,
+    *,
+    clients: int = 6,
+    workers: int = 3,
+    pause: float = 0.25,
+    seed: int = 0,
+    cluster: Cluster | None = None,
+    machines: int = 1,
 ) -> Account:
-    """Kill for so many seconds while clients send, then let the queue run dry and settle."""
+    """Kill for so many seconds while clients send, then let the queue run dry and settle. With a cluster: its queue."""
     chance = random.Random(seed)  # noqa: S311  # repeating is what it is for
     account, over = Account(), threading.Event()
     receiver = Receiver()
-    server = Server(folder, receiver.port, workers)
-    senders = [threading.Thread(target=_send, args=(server, account, over, number)) for number in range(clients)]
+    servers = [Server(folder / str(number), receiver.port, workers, cluster) for number in range(machines)]
+    senders = [
+        threading.Thread(target=_send, args=(servers[number % machines], account, over, number))
+        for number in range(clients)
+    ]
     for one in senders:
         one.start()
     end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
             time.sleep(chance.uniform(0.2, 1.8) * pause)
-            if chance.random() < 0.04:
+            server = chance.choice(servers)
+            if cluster is not None and chance.random() < 0.1:
+                account.kills.append(time.monotonic())
+                _trouble(cluster, account, chance)
+                account.kills.append(time.monotonic())
+            elif chance.random() < 0.04:
                 account.kills.append(time.monotonic())
                 account.parents += 1
                 server.kill_parent()
@@ -197,11 +232,24 @@ def torture(
         over.set()
         for one in senders:
             one.join()
-    account.drained = server.drained(QUIET_TIME)
-    server.stop()
+    account.drained = servers[0].drained(QUIET_TIME)
+    for server in servers:
+        server.stop()
     receiver.close()
     account.settle(receiver)
     return account
+
+
+def _trouble(cluster: Cluster, account: Account, chance: random.Random) -> None:
+    """What a database does to those who need it."""
+    if chance.random() < 0.5:
+        account.stops += 1
+        cluster.stop()
+        time.sleep(chance.random() * 2)
+        cluster.start()
+    else:
+        account.cuts += 1
+        cluster.cut()
 
 
 def _send(server: Server, account: Account, over: threading.Event, client: int) -> None:
@@ -234,10 +282,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--backend", choices=("sqlite", "postgresql"), default="sqlite")
     given = parser.parse_args()
+    cluster = None
+    if given.backend == "postgresql":
+        if reason := postgresql.missing():
+            raise SystemExit(f"PostgreSQL is missing: {reason}")
+        cluster = Cluster(durable=True)
     folder = Path(tempfile.mkdtemp(prefix="torture-"))
     print(f"seed {given.seed}, in {folder}", flush=True)  # noqa: T201  # a program
-    account = torture(folder, given.minutes * 60, seed=given.seed)
+    try:
+        machines = 1 if cluster is None else 2
+        account = torture(folder, given.minutes * 60, seed=given.seed, cluster=cluster, machines=machines)
+    finally:
+        if cluster is not None:
+            cluster.close()
     print(account)  # noqa: T201  # a program
     raise SystemExit(0 if account.good else 1)
 

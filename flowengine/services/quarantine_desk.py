@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowengine.services.quarantine import NAME, delete, expire, names
+from flowengine.services.queue.backends import open_store
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.model import About, NewEntry, NewMessage, StoreTrouble
-from flowengine.services.queue.sqlite import SQLiteStore
 
 if TYPE_CHECKING:
     from flowengine.services.config import Config
@@ -92,7 +92,7 @@ class Release:
 
     def __init__(self, config: "Config") -> None:
         self._config = config
-        self._store = SQLiteStore(config.storage.directory, config.queue.row_size, config.queue.entries)
+        self._store = open_store(config)
 
     def __enter__(self) -> "Release":
         self._store.open()

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from flowengine.cli import main
 from flowengine.services.quarantine import Quarantines, expire
 from flowengine.services.queue.desk import Choice, Desk
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 
 CONFIG = """\
 hostname = "mx.example.net"
@@ -73,7 +74,7 @@ def test_list_and_search(kept: Kept) -> None:
 def test_release_goes_by_the_way_it_was_to_have(kept: Kept, tmp_path: Path) -> None:
     one = kept.keep("b@example.net", "c@example.net")
     assert kept("release", "spam", one).output == f"released {one} by next\n"
-    with Desk(tmp_path) as desk:
+    with Desk(SQLiteWindow(tmp_path)) as desk:
         first, second = desk.entries(Choice(("01a2",)), 10)
         assert (first.id, first.state, first.sender, first.recipient) == (
             "01a2-1",
@@ -94,7 +95,7 @@ def test_release_elsewhere(kept: Kept, tmp_path: Path) -> None:
     one = kept.keep("b@example.net")
     assert "there is no transport nowhere" in kept("release", "spam", one, "--transport", "nowhere", code=2).output
     kept("release", "spam", one, "--transport", "other", "--recipient", "abuse@example.org", "--keep")
-    with Desk(tmp_path) as desk:
+    with Desk(SQLiteWindow(tmp_path)) as desk:
         (entry,) = desk.entries(Choice(), 10)
         assert (entry.transport, entry.recipient) == ("other", "abuse@example.org")
     assert (tmp_path / "spam" / f"{one}.eml").exists()

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ from flowengine.services.queue.model import About, NewEntry, NewMessage
 from flowengine.services.queue.parcel import Queued
 from flowengine.services.queue.queue import Queue
 from flowengine.services.queue.sqlite import SQLiteStore
+from flowengine.services.queue.store import Store
 
 CONTENT = b"From: a@example.org\r\nSubject: x\r\n\r\nhello\r\n"
 NOW = 1_800_000_000.0
@@ -52,20 +53,25 @@ def opened(directory: Path, **settings: Any) -> SQLiteStore:
     return store
 
 
-def put(store: SQLiteStore, message: NewMessage) -> list[Any]:
+def content(store: Store, message: int) -> bytes:
+    chunks, _ = store.content(message)
+    return b"".join(map(bytes, chunks))
+
+
+def put(store: Store, message: NewMessage) -> list[Any]:
     prepared = store.prepare(message)
     with store.transaction():
         return store.put(prepared)
 
 
 def claim(
-    store: SQLiteStore, now: float = NOW, free: int = 100, failing: int = 100, room: int = 20, **active: Any
+    store: Store, now: float = NOW, free: int = 100, failing: int = 100, room: int = 20, **active: Any
 ) -> list[Any]:
     with store.transaction():
         return store.claim(now, free, active.get("active", {}), lambda *_: room, failing)
 
 
-def settle(store: SQLiteStore, job: Any, fates: Sequence[Any], rest: Any = None, now: float = NOW) -> None:
+def settle(store: Store, job: Any, fates: Sequence[Any], rest: Any = None, now: float = NOW) -> None:
     with store.transaction():
         store.settle(job, fates, rest, now)
 
@@ -110,12 +116,13 @@ class World:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            with sqlite3.connect(self.directory / "queue.db") as database:
+            found: tuple[Any, ...] = (self.queue.slots.active, self.log.lines[-5:])
+            with suppress(sqlite3.Error), sqlite3.connect(self.directory / "queue.db") as database:
                 entries = database.execute(
                     "select recipient, state, holder, due - ?, attempts, reply from entry", (NOW,)
                 )
                 places = database.execute("select transport, domain, wake - ?, failures from place", (NOW,))
-                found = (entries.fetchmany(5), places.fetchmany(5), self.queue.slots.active, self.log.lines[-5:])
+                found = (entries.fetchmany(5), places.fetchmany(5), *found)
             raise AssertionError(f"{found} at {self.clock.moment - NOW}") from None
 
     async def later(self, seconds: float) -> None:
@@ -129,7 +136,7 @@ class World:
 async def running(
     directory: Path,
     transports: dict[str, Transport],
-    store: SQLiteStore | None = None,
+    store: Store | None = None,
     *,
     clock: FakeClock | None = None,
     dns: FakeResolver | None = None,

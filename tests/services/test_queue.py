@@ -18,6 +18,7 @@ from flowengine.services.config import NextHop as Hop
 from flowengine.services.config.queue import QueueRules
 from flowengine.services.fakes import FakeClock
 from flowengine.services.queue.desk import Choice, Desk
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 from flowengine.services.queue.model import About, StoreFull, StoreTrouble
 from flowengine.services.queue.sqlite import SQLiteStore
 
@@ -47,7 +48,7 @@ async def test_a_message_is_on_disk_before_anybody_hears_of_it(tmp_path: Path) -
         running(tmp_path, {"one": to(hop.port)}) as world,
     ):
         id_ = await world.send("b@x")
-        with Desk(tmp_path) as desk:
+        with Desk(SQLiteWindow(tmp_path)) as desk:
             (one,) = desk.entries(Choice((id_,)), 10)
             assert (one.state, one.id) == ("active", f"{id_}-1") and b"".join(desk.content(one.message)) == CONTENT
 

@@ -11,14 +11,11 @@ from queue_world import CONTENT, NOW, claim, new, opened, put, settle
 
 from flowengine.services.queue import schema
 from flowengine.services.queue.desk import Choice, Desk
+from flowengine.services.queue.desk_sqlite import SQLiteWindow
 from flowengine.services.queue.model import (
-    About,
     Damaged,
     Gone,
-    Later,
-    NewEntry,
     Parked,
-    Rest,
     StoreFull,
     StoreTrouble,
 )
@@ -29,29 +26,6 @@ from flowengine.services.queue.sqlite import SQLiteStore
 def content(store: SQLiteStore, message: int) -> bytes:
     chunks, _ = store.content(message)
     return b"".join(map(bytes, chunks))
-
-
-def test_what_is_put_is_claimed_as_it_was_and_only_once(tmp_path: Path) -> None:
-    one, two = opened(tmp_path), opened(tmp_path)
-    message = new("b@x", "c@x", "d@y", about=About(eight_bit=True, metadata={"k": "v"}, dsn=" RET=HDRS"))
-    assert put(one, message) == []
-    jobs = claim(one)
-    assert {tuple(entry.recipient for entry in job.entries) for job in jobs} == {("b@x", "c@x"), ("d@y",)}
-    assert all(
-        (job.sender, job.transaction, job.about) == (message.sender, message.transaction, message.about) for job in jobs
-    )
-    assert content(two, jobs[0].message) == CONTENT
-    assert claim(two) == [] and claim(one) == []
-
-
-def test_what_is_taken_at_once_is_nobody_elses(tmp_path: Path) -> None:
-    one, two = opened(tmp_path), opened(tmp_path)
-    (job,) = put(one, new("b@x", take=True))
-    assert claim(two) == [] and two.wake() is None
-    settle(one, job, [Later(job.entries[0], NOW + 60, "451 later", False)])
-    assert two.wake() == NOW + 60 and claim(two, NOW + 59) == []
-    (again,) = claim(two, NOW + 60)
-    assert (again.entries[0].attempts, again.entries[0].fence) == (1, 2)
 
 
 def test_a_delivered_message_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -72,23 +46,6 @@ def test_a_delivered_message_leaves_nothing_behind(tmp_path: Path) -> None:
             database.execute(f"select count(*) from {name}").fetchone()[0]  # noqa: S608  # our names
             for name in ("entry", "message", "place")
         ] == [0, 0, 0]
-
-
-def test_an_overtaken_holder_changes_nothing_but_what_it_delivered(tmp_path: Path) -> None:
-    slow, fast = opened(tmp_path), opened(tmp_path)
-    (job,) = put(slow, new("b@x", take=True))
-    slow._holders.let_go()  # noqa: SLF001  # as if its process had ended
-    with fast.transaction():
-        assert fast.take_over(NOW) == 1
-    (mine,) = claim(fast)
-    settle(slow, job, [Later(job.entries[0], NOW + 999, "late", False)])
-    settle(fast, mine, [Later(mine.entries[0], NOW + 5, "451 mine", False)])
-    assert fast.wake() == NOW + 5
-    (mine,) = claim(fast, NOW + 5)
-    settle(slow, job, [Gone(job.entries[0])])  # the next hop has it: nobody else is to deliver it
-    assert fast.stand().queued == 0
-    settle(fast, mine, [Later(mine.entries[0], NOW + 9, "451", False)])
-    assert fast.stand().queued == 0
 
 
 def test_a_killed_process_is_taken_over_and_a_stopped_one_is_not(tmp_path: Path) -> None:
@@ -115,54 +72,6 @@ def test_a_killed_process_is_taken_over_and_a_stopped_one_is_not(tmp_path: Path)
         assert store.take_over(NOW) == 2
     assert len(claim(store)) == 2
     assert len(list((tmp_path / "queue").glob("*-*"))) == 2, "what was written and never put is cleared away"
-
-
-def test_who_leaves_gives_back_at_once(tmp_path: Path) -> None:
-    one, two = opened(tmp_path), opened(tmp_path)
-    put(one, new("b@x", take=True))
-    one.close()
-    assert len(claim(two, now=NOW)) == 1
-
-
-def test_a_place_that_fails_rests_and_is_tried_by_one(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    for number in range(5):
-        put(store, new(f"b{number}@dead", "c@living"))
-    jobs = [job for job in claim(store, room=1) if job.place.domain == "dead"]
-    assert len(jobs) == 1
-    settle(store, jobs[0], [Later(jobs[0].entries[0], NOW + 60, "451", False)], Rest(NOW + 100, "451 refused"))
-    assert [job.place.domain for job in claim(store, NOW + 99)] == ["living"] * 4
-    (probe,) = claim(store, NOW + 100)
-    assert probe.place.failures == 1
-    assert put(store, new("e@dead", take=True, now=NOW + 50)) == [], "a new message waits, too"
-    settle(store, probe, [Gone(probe.entries[0])], Rest(0.0))
-    assert len(claim(store, NOW + 101)) == 5
-
-
-def test_what_is_beyond_its_time_goes_back_when_its_place_failed_since(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    for _ in range(3):
-        put(store, new("b@dead", expires=NOW + 50))
-    (job,) = claim(store, room=1)
-    with store.transaction():
-        assert store.overdue(NOW + 60, 10) == [], "its place has not failed yet"
-    settle(store, job, [Gone(job.entries[0])], Rest(NOW + 900, "451 4.4.1 no answer"), NOW + 60)
-    with store.transaction():
-        found = store.overdue(NOW + 61, 10)
-    assert [(one.place.domain, reply) for one, reply in found] == [("dead", "451 4.4.1 no answer")] * 2
-
-
-def test_many_places_share_the_room(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    with store.transaction():
-        for number in range(500):
-            store.put(new(f"b{number}@large"))
-        for number in range(50):
-            store.put(new(f"b@small{number}"))
-    jobs = claim(store, free=100, room=100)
-    assert {f"small{number}" for number in range(50)} <= {job.place.domain for job in jobs}
-    busy = {("mx", "large"): 20}
-    assert all(job.place.domain != "large" for job in claim(store, room=20, active=busy))
 
 
 def test_a_clock_that_is_set_takes_the_times_along(tmp_path: Path) -> None:
@@ -203,7 +112,7 @@ def test_a_row_that_cannot_be_read_is_parked_and_the_rest_flows(tmp_path: Path) 
         database.execute("update message set transaction_id = x'00' where id = 2")
     assert [job.entries[0].recipient for job in claim(store)] == ["good@x"]
     assert store.stand().parked == 2 and claim(store) == []
-    with Desk(tmp_path) as desk:
+    with Desk(SQLiteWindow(tmp_path)) as desk:
         (bad, _) = desk.entries(Choice(state="parked"), 10)
         assert bad.reply.startswith("cannot be read")
 
@@ -324,50 +233,3 @@ def test_tables_of_earlier_versions_are_brought_up_to_date(tmp_path: Path, monke
     monkeypatch.undo()
     with pytest.raises(StoreTrouble, match="newer"):
         SQLiteStore(tmp_path).open()
-
-
-def test_one_holder_is_the_keeper(tmp_path: Path) -> None:
-    one, two = opened(tmp_path), opened(tmp_path)
-    assert one.keeper() and one.keeper() and not two.keeper()
-    one.close()
-    assert two.keeper()
-
-
-def test_the_desk_finds_and_orders(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    first = new("b@x.example", "c@Y.example", sender="Bulk@example.org")
-    put(store, first)
-    put(store, new("d@y.example", sender=""))
-    with Desk(tmp_path) as desk:
-
-        def ids(**choice: object) -> list[str]:
-            return sorted(one.recipient for one in desk.entries(Choice(**choice), 10))  # type: ignore[arg-type]
-
-        assert ids(sender="bulk") == ["b@x.example", "c@Y.example"] and ids(sender="") == ["d@y.example"]
-        assert ids(domain="y.example") == ["c@Y.example", "d@y.example"] and ids(domain="_.example") == []
-        assert ids(ids=(first.transaction,)) == ["b@x.example", "c@Y.example"]
-        assert ids(ids=(f"{first.transaction}-2",)) == ["c@Y.example"] and ids(recipient="B@") == ["b@x.example"]
-        assert [one.recipient for one in desk.entries(Choice(), 1, desk.entries(Choice(), 1)[0].key)] == ["b@x.example"]
-        list(desk.order("hold", Choice(sender="bulk")))
-        assert store.stand().held == 2 and [job.sender for job in claim(store)] == [""]
-        assert list(desk.order("delete", Choice(sender=""))) == [(0, 1)], "it is on its way"
-        assert list(desk.order("release", Choice(recipient="b@"))) == [(1, 0)]
-        assert list(desk.order("delete", Choice(recipient="c@"))) == [(1, 0)]
-        (job,) = claim(store)
-        settle(store, job, [Later(job.entries[0], NOW + 600, "451", False)], Rest(NOW + 900, "451"))
-        assert claim(store, NOW + 1) == []
-        assert list(desk.order("retry", Choice())) == [(1, 1)]
-        (job,) = claim(store, 4e9)
-        settle(store, job, [Later(job.entries[0], NOW + 600, "451", False)])
-        assert list(desk.order("bounce", Choice())) == [(1, 1)]
-        with store.transaction():
-            ((back, reply),) = store.overdue(NOW, 10)
-        assert back.entries[0].recipient == "b@x.example" and reply.startswith("554")
-        assert desk.stand().queued == 2 and desk.destinations(5)[0]["recipients"] == 1
-
-
-def test_a_hundred_recipients_are_one_attempt(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    entries = tuple(NewEntry(number, f"b{number}@x", "x", take=True) for number in range(1, 251))
-    jobs = put(store, new("b@x", entries=entries))
-    assert [len(job.entries) for job in jobs] == [100, 100, 50]

@@ -3,6 +3,7 @@
 import re
 import ssl
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from flowengine.services.config.listeners import Flows, Listener, ListenerTLS, TransportTLS
@@ -24,6 +25,9 @@ def check_files(config: Config, document: dict[str, object], problems: Problems)
             _secret_file(("pki", name, "file"), key.file, problems)
     for name, transport in config.transports.items():
         _transport_files(("transports", name, "tls"), transport.tls, problems)
+    if config.storage.url and find_spec("psycopg") is None:
+        told = "PostgreSQL needs the package psycopg, which is not installed: pip install 'flowengine[postgresql]'"
+        problems.add(("storage",), told, id="missing-package")
     if config.scripts.root is not None and not config.scripts.root.is_dir():
         problems.add(("scripts", "root"), f"no such directory: {config.scripts.root}", id="missing-file")
     if config.path is not None and _others_read(config.path):

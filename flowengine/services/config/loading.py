@@ -21,7 +21,7 @@ from flowengine.services.config.problems import ConfigError, Problems
 from flowengine.services.config.reading import Reader
 from flowengine.services.config.rules import check_rules
 from flowengine.services.config.unbuilt import check_unbuilt
-from flowengine.services.config.values import LOCALHOST, HostName
+from flowengine.services.config.values import LOCALHOST, STATE_FILE, HostName
 
 DEFAULT_NAME = "flowengine.toml"
 EMBEDDED_NAME = "<embedded default>"
@@ -118,6 +118,8 @@ def parse(
         raise ConfigError(problems.of("error"))
     if "hostname" not in document:
         config = replace(config, hostname=_system_name())
+    if config.storage.url:
+        config = replace(config, storage=replace(config.storage, path=config.state / STATE_FILE))
     config = replace(config, path=path, directory=base, positions=positions)
     check_rules(config, problems)
     check_unbuilt(config, problems)

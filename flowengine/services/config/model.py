@@ -19,6 +19,7 @@ from flowengine.services.config.problems import ConfigError, named
 from flowengine.services.config.queue import QueueRules
 from flowengine.services.config.values import (
     LOCALHOST,
+    STATE,
     STDERR,
     Address,
     HostName,
@@ -220,9 +221,12 @@ class Config:
         HostName,
         Meta(description="HELO, Received, authserv-id; default: the system's.", examples=["mx.example.net"]),
     ] = LOCALHOST
-    storage: Annotated[Storage, Meta(description="Where state is kept.")] = field(
-        default_factory=lambda: Storage("sqlite", Path("var/state.db"))
-    )
+    storage: Annotated[
+        Storage, Meta(description="Where state is kept; `postgresql://…` for one queue of several machines.")
+    ] = field(default_factory=lambda: Storage("sqlite", Path(STATE, "state.db")))
+    state: Annotated[
+        Path, Meta(description="Where this machine keeps what is its own, when `storage` is a database server.")
+    ] = Path(STATE)
     workers: Annotated[int | None, Meta(description="Processes; default: one a core.", ge=1, le=1024, examples=[2])] = (
         None
     )

@@ -26,8 +26,16 @@ class QueueRules:
         Meta(description="What must stay free on the disk of the queue; below it clients hear 452.", ge=0, le=1 << 50),
     ] = 64 << 20
     row_size: Annotated[
-        int, Meta(description="A larger message lies in a file beside the database.", ge=0, le=16 << 20)
+        int, Meta(description="With SQLite, a larger message lies in a file beside the database.", ge=0, le=16 << 20)
     ] = 64 << 10
+    lease: Annotated[
+        int,
+        Meta(
+            description="With PostgreSQL, a machine out of its reach for so long loses what it has to the others.",
+            ge=6,
+            le=3600,
+        ),
+    ] = 30
     delay_notice: Annotated[
         int,
         Meta(

@@ -16,8 +16,6 @@ LATER_PHASES = ("predelivery", "postdelivery")
 
 def check_unbuilt(config: Config, problems: Problems) -> None:
     """Note every key whose work is not built yet."""
-    if config.storage.kind != "sqlite":
-        _note(problems, ("storage",), "one queue for several machines")
     for name, listener in config.listeners.items():
         for key, why in _of_listener(listener):
             _note(problems, ("listeners", name, key), why)

@@ -5,7 +5,7 @@ Each has a parser from text that raises ValueError with a sentence for the opera
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, ClassVar, NewType, Self
@@ -126,21 +126,31 @@ def _host(text: str, *, bracketed: bool) -> str:
     return name
 
 
+STATE = "var"
+STATE_FILE = "state.db"
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """Where state is kept. kind is "sqlite"; path is its file, and beside it lie made keys and other state."""
+    """Where state is kept. kind: "sqlite" or "postgresql", which has the queue of several machines at `url`.
+
+    path: the file of what this machine keeps for itself; beside it lie made keys and other state.
+    """
 
     kind: str
     path: Path
+    url: str = field(default="", repr=False)
 
     @classmethod
     def parse(cls, text: str, base: Path | None = None) -> "Storage":
-        """`sqlite:PATH`, relative to `base`. Raises ValueError."""
+        """`sqlite:PATH`, relative to `base`, or `postgresql://USER@HOST/DATABASE`. Raises ValueError."""
         kind, _, name = text.partition(":")
         if kind in ("postgresql", "postgres"):
-            raise ValueError("PostgreSQL is not supported yet; write sqlite:PATH")
+            if not name.startswith("//") or any(ord(char) <= 32 for char in name):
+                raise ValueError("a PostgreSQL storage is written postgresql://USER@HOST/DATABASE")
+            return cls("postgresql", (base or Path()) / STATE / STATE_FILE, text)
         if kind != "sqlite" or not name or "\0" in name:
-            raise ValueError(f"{text!r} is not a storage; write sqlite:PATH")
+            raise ValueError("this is not a storage; write sqlite:PATH or postgresql://USER@HOST/DATABASE")
         return cls(kind, (base or Path()) / name)
 
     @property

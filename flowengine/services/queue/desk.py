@@ -1,26 +1,18 @@
 """What people ask of the queue: lists, explanations, and orders about many entries at a time.
 
-A desk looks into the file beside the workers and holds nothing. What is on its way at the moment is left alone; an
+A desk looks into the storage beside the workers and holds nothing. What is on its way at the moment is left alone; an
 order to hold it counts after the attempt. Raises StoreTrouble.
 """
 
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 
-from flowengine.services.database import open_database, transaction
-from flowengine.services.queue.bodies import Bodies
-from flowengine.services.queue.model import About, Damaged, Stand, State, StoreTrouble
-from flowengine.services.queue.schema import migrate
-from flowengine.services.queue.sqlite import NAME, PATIENCE
-from flowengine.services.queue.sqlite_entries import content, stand
-from flowengine.services.queue.sqlite_places import wake_places
+from flowengine.services.queue.model import About, Damaged, Stand, State
 from flowengine.services.relay.stuffing import Buffer
 
 AT_ONCE = 500
@@ -52,23 +44,22 @@ class Choice:
 
     def condition(self, now: float) -> tuple[str, list[object]]:
         """As SQL with its values."""
-        parts: list[str] = ["1"]
+        parts: list[str] = ["true"]
         values: list[object] = []
         if self.ids:
             each: list[str] = []
             for one in self.ids:
                 transaction_id, _, number = one.partition("-")
                 each.append("(transaction_id = ? and number = ?)" if number else "transaction_id = ?")
-                values += [transaction_id, number] if number else [transaction_id]
+                values += [transaction_id, _number(number)] if number else [transaction_id]
             parts.append(f"({' or '.join(each)})")
         for name, value in (("sender", self.sender), ("recipient", self.recipient)):
             if value is not None:
-                parts.append(f"instr(lower({name}), ?)" if value else f"{name} = ?")
-                values.append(value.lower())
+                parts.append(f"lower({name}) like ? escape '!'" if value else f"{name} = ?")
+                values.append(f"%{_plain(value)}%" if value else "")
         if self.domain is not None:
             parts.append("lower(recipient) like ? escape '!'")
-            plain = self.domain.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
-            values.append(f"%@{plain}")
+            values.append(f"%@{_plain(self.domain)}")
         if self.transport is not None:
             parts.append("transport = ?")
             values.append(self.transport)
@@ -76,7 +67,7 @@ class Choice:
             parts.append("holder is not null")
         elif self.state is not None:
             parts.append("entry.state = ? and holder is null")
-            values.append(State[self.state.upper()])
+            values.append(int(State[self.state.upper()]))
         for bound, sign in ((self.older, "<="), (self.newer, ">=")):
             if bound is not None:
                 parts.append(f"queued {sign} ?")
@@ -115,126 +106,139 @@ class Listed:
         return {name: getattr(self, name) for name in self.__slots__ if name not in hidden}
 
 
-class Desk:
-    """The desk of the queue in a directory. Use it as a context."""
+class Window(Protocol):
+    """What a desk looks through: one storage, without holding anything. Whatever fails raises StoreTrouble.
 
-    def __init__(self, directory: Path) -> None:
-        self._bodies = Bodies(directory / "queue")
-        self._path = directory / NAME
-        self._database: sqlite3.Connection | None = None
+    Statements have question marks for values.
+    """
 
-    def __enter__(self) -> "Desk":
-        with _told():
-            if not self._path.exists():
-                raise StoreTrouble(f"there is no queue at {self._path}")
-            self._database = open_database(self._path, "", patience=PATIENCE, synchronous="full")
-            migrate(self._database)
-        return self
+    def open(self) -> None:
+        """Tables are brought up to date."""
+        ...
 
-    def __exit__(self, *_: object) -> None:
-        if self._database is not None:
-            self._database.close()
-
-    @property
-    def _open(self) -> sqlite3.Connection:
-        assert self._database is not None  # noqa: S101  # used as a context
-        return self._database
+    def close(self) -> None:
+        """The end."""
+        ...
 
     def stand(self) -> Stand:
         """How the queue stands."""
-        with _told():
-            return stand(self._open)
+        ...
+
+    def fetch(self, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        """All rows."""
+        ...
+
+    def content(self, message: int) -> Sequence[Buffer]:
+        """What would leave. Raises Damaged."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that happens within, or nothing of it; for the methods below."""
+        ...
+
+    def free(self, ids: Sequence[int]) -> list[int]:
+        """Those entries among these that nobody is changing, kept so."""
+        ...
+
+    def change(self, statement: str, ids: Iterable[int], values: Sequence[object] = ()) -> int:
+        """Carry out a statement that ends before the id of a row, for some rows; how many it changed."""
+        ...
+
+    def finish(self, messages: Iterable[int], places: Iterable[int]) -> None:
+        """Messages that may be for nobody any more, places where something has changed: last of all."""
+        ...
+
+
+class Desk:
+    """The desk of one queue. Use it as a context."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    def __enter__(self) -> "Desk":
+        self._window.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._window.close()
+
+    def stand(self) -> Stand:
+        """How the queue stands."""
+        return self._window.stand()
 
     def entries(self, choice: Choice, limit: int, after: int = 0) -> list[Listed]:
         """Entries in the order in which they came. after: the key of the last one seen."""
+        return [_listed(row) for row in self._rows(choice, limit, after)]
+
+    def _rows(self, choice: Choice, limit: int, after: int) -> list[tuple[Any, ...]]:
         condition, values = choice.condition(time.time())
-        with _told():
-            rows = self._open.execute(
-                f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?",
-                (after, *values, limit),
-            ).fetchall()
-        return [_listed(row) for row in rows]
+        query = f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?"
+        return self._window.fetch(query, (after, *values, limit))
 
     def destinations(self, limit: int) -> list[dict[str, Any]]:
         """Where the most entries wait: transport, domain, how many, failures in a row, last words."""
-        with _told():
-            rows = self._open.execute(
-                "select transport, domain, count(*), failures, resting, place.reply from entry"
-                " join place on place.id = entry.place group by place order by count(*) desc limit ?",
-                (limit,),
-            ).fetchall()
+        rows = self._window.fetch(
+            "select transport, domain, count(*), failures, resting, place.reply from entry"
+            " join place on place.id = entry.place group by place.id, transport, domain, failures, resting, place.reply"
+            " order by count(*) desc limit ?",
+            (limit,),
+        )
         names = ("transport", "domain", "recipients", "failures", "resting", "reply")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def about(self, message: int) -> About:
         """What else is known of a message. Raises Damaged."""
-        with _told():
-            row = self._open.execute("select about from message where id = ?", (message,)).fetchone()
+        rows = self._window.fetch("select about from message where id = ?", (message,))
         try:
-            return msgspec.json.decode(row[0], type=About)
-        except (TypeError, msgspec.DecodeError, msgspec.ValidationError) as error:
+            return msgspec.json.decode(rows[0][0], type=About)
+        except (IndexError, TypeError, msgspec.DecodeError, msgspec.ValidationError) as error:
             raise Damaged(str(error)) from None
 
     def content(self, message: int) -> Sequence[Buffer]:
         """What would leave. Raises Damaged."""
-        with _told():
-            found = content(self._open, message)
-            if found is None:
-                raise Damaged("the content cannot be read")
-            body, file, _ = found
-            return [self._bodies.read(file) if file is not None else body]
+        return self._window.content(message)
 
     def order(self, order: Order, choice: Choice) -> Iterator[tuple[int, int]]:
         """Carry an order out, some hundred entries at a time: how many it was done for, and how many were on their way
         and left alone, so far."""
         done = busy = after = 0
         while True:
-            condition, values = choice.condition(time.time())
-            with _told(), transaction(self._open):
-                rows = self._open.execute(
-                    f"select {_COLUMNS} {_FROM} where entry.id > ? and {condition} order by entry.id limit ?",
-                    (after, *values, AT_ONCE),
-                ).fetchall()
-                changed, files = self._carry_out(order, rows, time.time())
-            for name in files:
-                self._bodies.remove(name)
-            done += changed
-            busy += sum(bool(row[3]) for row in rows) if order != "hold" else 0
+            with self._window.transaction():
+                rows = self._rows(choice, AT_ONCE, after)
+                free = set(self._window.free([row[0] for row in rows]))
+                done += self._carry_out(order, [row for row in rows if row[0] in free], time.time())
+            busy += sum(bool(row[3]) or row[0] not in free for row in rows) if order != "hold" else 0
             yield done, busy
             if len(rows) < AT_ONCE:
                 return
             after = rows[-1][0]
 
-    def _carry_out(self, order: Order, rows: Sequence[tuple[Any, ...]], now: float) -> tuple[int, list[str]]:
-        database = self._open
-        ids = [(row[0],) for row in rows]
+    def _carry_out(self, order: Order, rows: Sequence[tuple[Any, ...]], now: float) -> int:
+        change, ids = self._window.change, [row[0] for row in rows]
         places = {row[18] for row in rows}
-        before = database.total_changes
-        files: list[str] = []
-        free = "where id = ? and holder is null"
         if order == "hold":
-            database.executemany("update entry set state = 1 where id = ? and state = 0", ids)
+            changed = change("update entry set state = 1 where state = 0 and", ids)
         elif order == "release":
-            database.executemany("update entry set state = 0 where id = ? and state = 1", ids)
+            changed = change("update entry set state = 0 where state = 1 and", ids)
         elif order == "bounce":
-            database.executemany(f"update entry set state = 3 {free} and state in (0, 1)", ids)  # noqa: S608  # a constant
+            changed = change("update entry set state = 3 where holder is null and state in (0, 1) and", ids)
         elif order == "retry":
-            again = [(now, now, *one) for one in ids]
-            database.executemany(f"update entry set state = 0, due = ?, since = ? {free} and state in (0, 2)", again)  # noqa: S608  # a constant
+            again = "update entry set state = 0, due = ?, since = ? where holder is null and state in (0, 2) and"
+            changed = change(again, ids, (now, now))
+            change("update place set resting = 0 where", places)
         else:
-            database.executemany(f"delete from entry {free}", ids)  # noqa: S608  # a constant
-        changed = database.total_changes - before
-        if order == "delete":
-            changed //= 2  # its trigger counts them, too
-            bury = (
-                "delete from message where id = ? and not exists (select 1 from entry where message = ?) returning file"
-            )
-            for message in {row[17] for row in rows}:
-                files += [row[0] for row in database.execute(bury, (message, message)).fetchall() if row[0]]
-        if order == "retry":
-            database.executemany("update place set resting = 0 where id = ?", [(one,) for one in places])
-        wake_places(database, places)
-        return changed, files
+            changed = change("delete from entry where holder is null and", ids)
+        self._window.finish({row[17] for row in rows} if order == "delete" else (), places)
+        return changed
+
+
+def _plain(text: str) -> str:
+    """Text without patterns, for `like ... escape '!'`."""
+    return text.lower().replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
 def _listed(row: tuple[Any, ...]) -> Listed:
@@ -250,11 +254,3 @@ def _listed(row: tuple[Any, ...]) -> Listed:
         key, id_, word, sender, recipient, transport, size, queued, due, resting, expires, attempts, tried, reply, said,
         failures, rest[13],
     )  # fmt: skip
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise StoreTrouble(str(error)) from error

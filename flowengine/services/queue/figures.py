@@ -5,41 +5,45 @@ once a second for the same question, so that many messages may ask.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal
-
-from flowengine.services.queue.model import StoreTrouble
+from typing import Literal, Protocol
 
 FRESH = 1.0
 """Seconds for which an answer holds."""
 _ANSWERS = 1000
-_ABOUT = "coalesce(json_extract(cast(about as text), '$.{}'), '')"
-_FIELDS = {
-    "senderip": _ABOUT.format("client"),
-    "remoteip": _ABOUT.format("client"),
-    "saslusername": _ABOUT.format("user"),
-    "jobid": _ABOUT.format("jobid"),
-    "sender": "lower(sender)",
-    "senderdomain": "domain(sender)",
-    "recipient": "lower(recipient)",
-    "recipientdomain": "domain(recipient)",
-    "transportid": "transport",
-    "retry": "cast(attempts as text)",
-}
 _EXACT = ("transportid", "saslusername", "jobid")
-_FROM = "from entry join message on message.id = entry.message join place on place.id = entry.place"
+
+
+class Counts(Protocol):
+    """What counts in one storage, in a thread of its own."""
+
+    fields: Mapping[str, str]
+    """By the names of the language, as SQL."""
+    metadata: str
+    """One of these, as SQL; its value is what `path` gives."""
+    inside: str
+    """Whether a message counts towards a quota, as SQL."""
+
+    def path(self, name: str) -> str:
+        """What stands for the name of a metadata field."""
+        ...
+
+    def count(self, condition: str, values: Sequence[str]) -> tuple[int, int]:
+        """How many recipients, and octets. Raises StoreTrouble."""
+        ...
+
+    def close(self) -> None:
+        """The end."""
+        ...
 
 
 class Figures:
-    """Counts in the file of a queue."""
+    """Answers from the counts of one storage."""
 
-    def __init__(self, path: Path, monotonic: Callable[[], float]) -> None:
-        self._path, self._monotonic = path, monotonic
+    def __init__(self, counts: Counts, monotonic: Callable[[], float]) -> None:
+        self._counts, self._monotonic = counts, monotonic
         self._thread: ThreadPoolExecutor | None = None
-        self._database: sqlite3.Connection | None = None
         self._known: dict[tuple[object, ...], tuple[float, asyncio.Future[tuple[int, int]]]] = {}
 
     async def metric(self, metric: Literal["count", "bytes"], filters: Mapping[str, Sequence[str]]) -> float:
@@ -48,18 +52,17 @@ class Figures:
         filters: by the names of the language: senderip, saslusername, sender, senderdomain, recipient,
         recipientdomain, transportid, jobid, retry, metadata.NAME. Raises ValueError for others, StoreTrouble.
         """
-        count, octets = await self._ask(*_condition(filters))
+        count, octets = await self._ask(*_condition(self._counts, filters))
         return count if metric == "count" else octets
 
     async def quota(self, name: str) -> tuple[int, int]:
         """How many recipients, and octets, count towards a quota. Raises StoreTrouble."""
-        inside = "exists (select 1 from json_each(cast(about as text), '$.quotas') where value = ?)"
-        return await self._ask(inside, (name,))
+        return await self._ask(self._counts.inside, (name,))
 
     async def close(self) -> None:
-        """Close the file."""
+        """Close what was opened."""
         if self._thread is not None:
-            self._thread.submit(self._shut)
+            self._thread.submit(self._counts.close)
             await asyncio.to_thread(self._thread.shutdown)
             self._thread = None
 
@@ -73,50 +76,24 @@ class Figures:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "figures")
         loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(self._thread, self._count, condition, values)
+        answer = loop.run_in_executor(self._thread, self._counts.count, condition, values)
         self._known[key] = (now, answer)
         return await asyncio.shield(answer)
 
-    def _count(self, condition: str, values: tuple[str, ...]) -> tuple[int, int]:
-        try:
-            if self._database is None:
-                self._database = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5.0)
-                self._database.create_function("domain", 1, _domain, deterministic=True)
-            query = f"select count(*), coalesce(sum(size), 0) {_FROM} where {condition}"  # values are bound
-            count, octets = self._database.execute(query, values).fetchone()
-        except sqlite3.Error as error:
-            raise StoreTrouble(str(error)) from error
-        return int(count), int(octets)
 
-    def _shut(self) -> None:
-        if self._database is not None:
-            self._database.close()
-            self._database = None
-
-
-def _condition(filters: Mapping[str, Sequence[str]]) -> tuple[str, tuple[str, ...]]:
-    parts, values = ["1"], list[str]()
+def _condition(counts: Counts, filters: Mapping[str, Sequence[str]]) -> tuple[str, tuple[str, ...]]:
+    parts, values = ["true"], list[str]()
     for name, wanted in sorted(filters.items()):
         if name.startswith("metadata."):
-            field = "coalesce(json_extract(cast(about as text), ?), '')"
-            values.append(f'$.metadata."{_plain(name.removeprefix("metadata."))}"')
-        elif name in _FIELDS:
-            field = _FIELDS[name]
+            field = counts.metadata
+            values.append(counts.path(name.removeprefix("metadata.")))
+        elif name in counts.fields:
+            field = counts.fields[name]
         else:
             raise ValueError(
-                f"the queue cannot be filtered by {name[:100]}; it can by {', '.join(_FIELDS)}, metadata.NAME"
+                f"the queue cannot be filtered by {name[:100]}; it can by {', '.join(counts.fields)}, metadata.NAME"
             )
         exact = name in _EXACT or name.startswith("metadata.")
         values += wanted if exact else [one.lower() for one in wanted]
-        parts.append(f"{field} in ({','.join('?' * len(wanted))})" if wanted else "0")
+        parts.append(f"{field} in ({','.join('?' * len(wanted))})" if wanted else "false")
     return " and ".join(parts), tuple(values)
-
-
-def _plain(name: str) -> str:
-    if '"' in name:
-        raise ValueError("the name of a metadata filter has no quotation mark")
-    return name
-
-
-def _domain(address: object) -> str:
-    return str(address).rpartition("@")[2].lower()

@@ -111,7 +111,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt to be made: a message for recipients at one place."""
+    """One attempt to be made: a message for recipients at one place. holder: who took it, where that may change."""
 
     message: int
     transaction: str
@@ -121,6 +121,7 @@ class Job:
     entries: tuple[Entry, ...]
     queued: float
     size: int
+    holder: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ it is due, by whichever worker has room. One worker is the keeper and does what 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,17 @@ from flowengine.runtime.services import Services
 from flowengine.services.outbox.parcels import Recipient
 from flowengine.services.outbox.ways import Ways
 from flowengine.services.queue.attempts import Attempt
+from flowengine.services.queue.backends import open_figures, open_store
 from flowengine.services.queue.bodies import digest
 from flowengine.services.queue.committer import Committer
-from flowengine.services.queue.figures import Figures
 from flowengine.services.queue.keeper import Keeper
+from flowengine.services.queue.lease import Lease
 from flowengine.services.queue.model import About, Job, NewEntry, NewMessage, StoreTrouble
 from flowengine.services.queue.pace import Pace
 from flowengine.services.queue.parcel import Queued
 from flowengine.services.queue.pickup import Pickup
 from flowengine.services.queue.reports import Reporter
 from flowengine.services.queue.slots import Slots
-from flowengine.services.queue.sqlite import NAME, SQLiteStore
 from flowengine.services.queue.store import Store
 from flowengine.services.relay.stuffing import Buffer
 
@@ -52,15 +53,16 @@ class Queue:
         self._transports = config.transports
         rules = config.queue
         if store is None:
-            store = SQLiteStore(config.storage.directory, rules.row_size, rules.entries, rules.free_space)
+            store = open_store(config)
         self.committer = Committer(store)
         self.reporter = Reporter(config, services, ways)
         self.slots = Slots(rules.deliveries, self._room, services.clock.monotonic)
         self.pickup = Pickup(services.rates)
-        self._figures = Figures(config.storage.directory / NAME, services.clock.monotonic)
+        self._figures = open_figures(config.storage, services.clock.monotonic)
         self.pace = Pace(self.committer, self.pickup, self._figures, services.clock)
         self._keeper = Keeper(self, config.quarantine)
         self._store = store
+        self._lease = Lease(self, store)
         self._wake = asyncio.Event()
         self._backlog = False
         self.stopping = False
@@ -82,6 +84,10 @@ class Queue:
         except StoreTrouble as error:
             self.complain(error)
         self._loops = [asyncio.create_task(self._look()), asyncio.create_task(self._keeper.run())]
+        if self._store.shared:
+            self._loops.append(asyncio.create_task(self._lease.run()))
+            loop = asyncio.get_running_loop()
+            self._store.watch(lambda: _call(loop, self.due))
 
     def stop(self) -> None:
         """Begin no further attempt. Messages are still taken."""
@@ -104,6 +110,11 @@ class Queue:
             await asyncio.sleep(0)
         await self._figures.close()
         await self.committer.close()
+
+    @property
+    def attempts(self) -> list["tuple[asyncio.Task[None], Attempt]"]:
+        """What is under way."""
+        return list(self._attempts.items())
 
     def stand(self) -> dict[str, float]:
         """How things stand, as gauges. What one has to tell for all, the keeper tells."""
@@ -266,3 +277,8 @@ class Queue:
         if now - self._complained >= QUIET:
             self._complained = now
             self.services.log.event("error", "queue storage", error=str(error))
+
+
+def _call(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        loop.call_soon_threadsafe(work)

@@ -80,6 +80,26 @@ class SQLiteStore:
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
+    shared = False
+    """See Store."""
+    lapsed = False
+    """See Store. A lock never lapses."""
+
+    @property
+    def holder(self) -> int:
+        """See Store."""
+        return self._holder
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """See Store. Nobody else needs to tell: the queue looks every second."""
+
+    def give_up(self) -> None:
+        """See Store. A file answers, or its time-out does."""
+
+    def beat(self, now: float) -> int:
+        """See Store. A lock needs no renewal."""
+        return 0
+
     def open(self) -> None:
         """See Store."""
         with _translated():

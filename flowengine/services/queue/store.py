@@ -16,6 +16,33 @@ from flowengine.services.relay.stuffing import Buffer
 class Store(Protocol):
     """A storage of the queue. Whatever fails raises StoreTrouble, StoreFull when there is no room."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several machines use it: then a holder has a lease, which `beat` renews."""
+        ...
+
+    @property
+    def holder(self) -> int:
+        """Our number, 0 for none; another one once a lease has run out."""
+        ...
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether others may take what this holder has (or had, if it has another number by now). From any thread."""
+        ...
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """Call, from any thread, whenever another machine made something due."""
+        ...
+
+    def give_up(self) -> None:
+        """What the storage is waited for at this moment fails, from any thread: it has been silent for too long."""
+        ...
+
+    def beat(self, now: float) -> int:
+        """Renew the lease, at least every few seconds; how many entries of dead neighbours were freed by the way."""
+        ...
+
     def open(self) -> None:
         """Become a holder; tables are made or brought up to date. Opened again after trouble."""
         ...

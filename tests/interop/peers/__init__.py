@@ -1,7 +1,7 @@
 """The peers, in the order in which they play: libraries and tools first, then clients, then whole servers."""
 
 from tests.interop.checks import Peer
-from tests.interop.peers import curl, dkimpy, msmtp, nodemailer, opendkim, openssl, postfix, smtplib, swaks
+from tests.interop.peers import curl, dkimpy, msmtp, nodemailer, opendkim, openssl, postfix, postgresql, smtplib, swaks
 
 PEERS: tuple[Peer, ...] = (
     openssl.PEER,
@@ -13,4 +13,5 @@ PEERS: tuple[Peer, ...] = (
     msmtp.PEER,
     nodemailer.PEER,
     postfix.PEER,
+    postgresql.PEER,
 )
