@@ -219,7 +219,7 @@ async def test_what_is_held_waits_for_somebody(tmp_path: Path) -> None:
         await world.later(500)
         await asyncio.sleep(0.2)
         assert not hop.messages
-        with Desk(tmp_path) as desk:
+        with Desk(SQLiteWindow(tmp_path)) as desk:
             assert [one.state for one in desk.entries(Choice((id_,)), 10)] == ["held"]
             assert list(desk.order("release", Choice((id_,)))) == [(1, 0)]
         world.queue.due()
