@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NoReturn
 
 from flowengine.builtins.actions import envelope_address, known_transport, seconds, texts
-from flowengine.language.functions import builtin
+from flowengine.language.functions import builtin, options_of
 from flowengine.language.problems import FlowError
 from flowengine.language.texts import shown
 from flowengine.language.values import Array, Value, to_text
@@ -16,7 +16,32 @@ Source = str | Sequence[Value]
 PRE, POST = Phase.PREDELIVERY, Phase.POSTDELIVERY
 
 
+def encryption(
+    *,
+    tls: TLSMode | None = None,
+    tls_sni: str | bool | None = None,
+    tls_protocols: str | None = None,
+    tls_ciphers: str | None = None,
+    tls_verify_host: bool | None = None,
+    tls_verify_name: Sequence[str] | None = None,
+    tls_default_ca: bool | None = None,
+    tls_client_cert: str | None = None,
+) -> dict[str, Any]:
+    """What an attempt's options say of its TLS, for `AttemptRun.course`; the options of `Try` and `SetTLS`."""
+    return {
+        "tls": tls,
+        "tls_sni": text(tls_sni) if isinstance(tls_sni, str) else tls_sni,
+        "tls_protocols": tls_protocols and text(tls_protocols),
+        "tls_ciphers": tls_ciphers and text(tls_ciphers),
+        "tls_verify_host": tls_verify_host,
+        "tls_verify_name": None if tls_verify_name is None else tuple(map(text, tls_verify_name)),
+        "tls_default_ca": tls_default_ca,
+        "tls_client_cert": tls_client_cert and text(tls_client_cert),
+    }
+
+
 @builtin(PRE, final=True, name="Try")
+@options_of(encryption)
 def try_(
     run: AttemptRun,
     *,
@@ -31,14 +56,6 @@ def try_(
     nonlocal_source: bool = False,
     saslusername: str | None = None,
     saslpassword: str | None = None,
-    tls: TLSMode | None = None,
-    tls_sni: str | bool | None = None,
-    tls_protocols: str | None = None,
-    tls_ciphers: str | None = None,
-    tls_verify_host: bool | None = None,
-    tls_verify_name: Sequence[str] | None = None,
-    tls_default_ca: bool | None = None,
-    tls_client_cert: str | None = None,
     xclient: Mapping[str, str] | None = None,
     mx_include: Sequence[str] | None = None,
     mx_exclude: Sequence[str] | None = None,
@@ -46,6 +63,7 @@ def try_(
     timeout: Value = None,
     connect_timeout: float | None = None,
     dsn: Mapping[str, Value] | None = None,
+    **tls: Any,
 ) -> NoReturn:
     """Try to deliver the message now, and end the script. This is what happens anyway.
 
@@ -70,14 +88,7 @@ def try_(
         "username": saslusername and text(saslusername),
         "password": saslpassword and to_text(str(saslpassword)),
         "source_random": sourceip_random,
-        "tls": tls,
-        "tls_sni": text(tls_sni) if isinstance(tls_sni, str) else tls_sni,
-        "tls_protocols": tls_protocols and text(tls_protocols),
-        "tls_ciphers": tls_ciphers and text(tls_ciphers),
-        "tls_verify_host": tls_verify_host,
-        "tls_verify_name": None if tls_verify_name is None else tuple(map(text, tls_verify_name)),
-        "tls_default_ca": tls_default_ca,
-        "tls_client_cert": tls_client_cert and text(tls_client_cert),
+        **encryption(**tls),
         "xclient": None if xclient is None else texts(xclient),
         "mx_include": None if mx_include is None else tuple(map(text, mx_include)),
         "mx_exclude": None if mx_exclude is None else tuple(map(text, mx_exclude)),
@@ -132,17 +143,30 @@ def _timeouts(value: Value) -> dict[str, float] | None:
     raise FlowError("timeout is a number of seconds, or an array of them by SMTP state")
 
 
-@builtin(*QUEUE, final=True, name="Queue")
-def queue(
+def _again(
     run: AttemptRun,
-    *,
+    delay: float | None,
     hold: bool = False,
-    delay: float | None = None,
+    *,
     reason: str = "",
     increment_retry: bool = True,
     reset_retry: bool = False,
     transportid: str | None = None,
-) -> NoReturn:
+) -> Queue:
+    """The action behind `Queue` and its older words, which share these options."""
+    return Queue(
+        delay=None if delay is None else seconds(delay),
+        hold=hold,
+        reason=text(reason),
+        increment_retry=increment_retry,
+        reset_retry=reset_retry,
+        transport=None if transportid is None else known_transport(run, transportid),
+    )
+
+
+@builtin(*QUEUE, final=True, name="Queue")
+@options_of(_again)
+def queue(run: AttemptRun, *, hold: bool = False, delay: float | None = None, **options: Any) -> NoReturn:
     """Try again later, and end the script.
 
     hold: not before somebody releases the message. delay: seconds; by default what the transport says.
@@ -154,26 +178,7 @@ def queue(
         Queue(["delay" => 60, "increment_retry" => false]);  // ends: Queue
     """
     _still_there(run, "Queue")
-    run.finish(_queue(run, delay, hold, reason, increment_retry, reset_retry, transportid))
-
-
-def _queue(
-    run: AttemptRun,
-    delay: float | None,
-    hold: bool,
-    reason: str,
-    increment_retry: bool,
-    reset_retry: bool,
-    transportid: str | None,
-) -> Queue:
-    return Queue(
-        delay=None if delay is None else seconds(delay),
-        hold=hold,
-        reason=text(reason),
-        increment_retry=increment_retry,
-        reset_retry=reset_retry,
-        transport=None if transportid is None else known_transport(run, transportid),
-    )
+    run.finish(_again(run, delay, hold, **options))
 
 
 def _still_there(run: AttemptRun, word: str) -> None:
@@ -182,34 +187,20 @@ def _still_there(run: AttemptRun, word: str) -> None:
 
 
 @builtin(PRE, final=True, name="Reschedule", deprecated="Queue")
-def reschedule(
-    run: AttemptRun,
-    delay: float,
-    *,
-    reason: str = "",
-    increment_retry: bool = True,
-    reset_retry: bool = False,
-    transportid: str | None = None,
-) -> NoReturn:
+@options_of(_again)
+def reschedule(run: AttemptRun, delay: float, **options: Any) -> NoReturn:
     """Try again after so many seconds, and end the script (until 5.1). Options as for `Queue`.
 
     Options: reason, increment_retry, reset_retry, transportid.
 
         Reschedule(30, ["increment_retry" => false]);  // ends: Queue
     """
-    run.finish(_queue(run, delay, False, reason, increment_retry, reset_retry, transportid))
+    run.finish(_again(run, delay, **options))
 
 
 @builtin(POST, final=True, name="Retry", deprecated="Queue")
-def retry(
-    run: AttemptRun,
-    *,
-    delay: float | None = None,
-    reason: str = "",
-    increment_retry: bool = True,
-    reset_retry: bool = False,
-    transportid: str | None = None,
-) -> NoReturn:
+@options_of(_again)
+def retry(run: AttemptRun, *, delay: float | None = None, **options: Any) -> NoReturn:
     """Try again later, and end the script (until 5.1). Options as for `Queue`.
 
     Options: delay, reason, increment_retry, reset_retry, transportid.
@@ -217,7 +208,7 @@ def retry(
         Retry(["delay" => 600]);  // ends: Queue
     """
     _still_there(run, "Retry")
-    run.finish(_queue(run, delay, False, reason, increment_retry, reset_retry, transportid))
+    run.finish(_again(run, delay, **options))
 
 
 @builtin(*QUEUE, final=True, name="Bounce", aliases=("GenerateDSN",))

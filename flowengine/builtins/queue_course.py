@@ -1,17 +1,16 @@
 """What scripts before 5.2 say of one attempt, word by word: `SetDestination`, `SetTLS`, …; and what they ask of it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from flowengine.builtins.actions import envelope_address, texts
 from flowengine.builtins.files import File
-from flowengine.builtins.queue_actions import POST, PRE, Source, sources, text
+from flowengine.builtins.queue_actions import POST, PRE, Source, encryption, sources, text
 from flowengine.builtins.queue_words import asked
-from flowengine.language.functions import builtin
+from flowengine.language.functions import builtin, options_of
 from flowengine.language.problems import FlowError
 from flowengine.language.values import Array, Value, from_text, to_text
 from flowengine.runtime.attempt_run import AttemptRun
-from flowengine.runtime.attempts import TLSMode
 from flowengine.runtime.phases import QUEUE
 
 
@@ -36,18 +35,8 @@ def set_protocol(run: AttemptRun, protocol: Literal["smtp", "lmtp"]) -> None:
 
 
 @builtin(PRE, name="SetTLS")
-def set_tls(
-    run: AttemptRun,
-    *,
-    tls: TLSMode | None = None,
-    tls_sni: str | bool | None = None,
-    tls_protocols: str | None = None,
-    tls_ciphers: str | None = None,
-    tls_verify_host: bool | None = None,
-    tls_verify_name: Sequence[str] | None = None,
-    tls_default_ca: bool | None = None,
-    tls_client_cert: str | None = None,
-) -> None:
+@options_of(encryption)
+def set_tls(run: AttemptRun, **options: Any) -> None:
     """Say how this attempt is encrypted: the options of `Try` whose names begin with tls.
 
     Options: tls, tls_sni, tls_protocols, tls_ciphers, tls_verify_host, tls_verify_name, tls_default_ca,
@@ -55,17 +44,7 @@ def set_tls(
 
         SetTLS(["tls" => "require_verify", "tls_verify_host" => true]);  // none
     """
-    about = {
-        "tls": tls,
-        "tls_sni": text(tls_sni) if isinstance(tls_sni, str) else tls_sni,
-        "tls_protocols": tls_protocols and text(tls_protocols),
-        "tls_ciphers": tls_ciphers and text(tls_ciphers),
-        "tls_verify_host": tls_verify_host,
-        "tls_verify_name": None if tls_verify_name is None else tuple(map(text, tls_verify_name)),
-        "tls_default_ca": tls_default_ca,
-        "tls_client_cert": tls_client_cert and text(tls_client_cert),
-    }
-    run.course(**{name: value for name, value in about.items() if value is not None})
+    run.course(**{name: value for name, value in encryption(**options).items() if value is not None})
 
 
 @builtin(PRE, name="SetSASL")

@@ -1,13 +1,19 @@
 """Addresses of clients: as text, and by the network that counts as one client."""
 
+from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 
 @lru_cache(maxsize=4096)
 def address_of(ip: str) -> IPv4Address | IPv6Address:
     """A client's address for comparisons; one client sends many commands. Raises ValueError."""
     return ip_address(ip)
+
+
+def within(ip: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address lies in one of these networks; the client of a Unix socket lies in none."""
+    return bool(networks and ip) and any(address_of(ip) in network for network in networks)
 
 
 def text_of(ip: str) -> str:

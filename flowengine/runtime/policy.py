@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from flowengine.language.compiler import Program
-from flowengine.runtime.places import address_of
+from flowengine.runtime.places import within
 
 
 class Users(Protocol):
@@ -62,8 +62,7 @@ class Policy:
 
     def relays_for(self, ip: str) -> bool:
         """Whether a client of this address may send anywhere."""
-        # the client of a Unix socket has no address, and is in no network
-        return bool(self.relay_from and ip) and any(address_of(ip) in network for network in self.relay_from)
+        return within(ip, self.relay_from)
 
     @property
     def own_domain(self) -> str:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from flowengine.mail.errors import MailError
 from flowengine.runtime.actions import Reply
-from flowengine.runtime.places import text_of
-from flowengine.servers.smtp.door import Client, Options, within
+from flowengine.runtime.places import text_of, within
+from flowengine.servers.smtp.door import Client, Options
 from flowengine.servers.smtp.proxy import read_header
 
 EARLY = Reply(554, "5.5.1", "You talked before the greeting", disconnect=True)

@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol
 from flowengine.mail.addresses import Path
 from flowengine.mail.message import Message
 from flowengine.runtime.actions import Action, Reply
-from flowengine.runtime.places import address_of
 from flowengine.servers.smtp.encryption import About, Encryption
 from flowengine.servers.smtp.intake import Bounds
 
@@ -106,11 +105,6 @@ class Client:
 
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
-
-
-def within(ip: str, networks: Networks) -> bool:
-    """Whether an address lies in one of these networks; the client of a Unix socket lies in none."""
-    return bool(networks and ip) and any(address_of(ip) in network for network in networks)
 
 
 @dataclass(frozen=True, slots=True)

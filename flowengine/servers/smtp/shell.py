@@ -15,10 +15,10 @@ from typing import Any, cast
 from aiosmtpd.smtp import SMTP
 
 from flowengine.runtime.actions import Action, Reply
-from flowengine.runtime.places import text_of
+from flowengine.runtime.places import text_of, within
 from flowengine.servers.smtp.arrival import Arrival
 from flowengine.servers.smtp.behind import Trust
-from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting, within
+from flowengine.servers.smtp.door import Client, Options, Report, Session, Waiting
 from flowengine.servers.smtp.encryption import READY, About, begin_at_once, shake_hands
 from flowengine.servers.smtp.framing import LOCAL_ERROR, SHUTTING_DOWN
 from flowengine.servers.smtp.lobby import Lobby

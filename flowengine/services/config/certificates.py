@@ -15,7 +15,6 @@ from flowengine.services.config.listeners import ListenerTLS
 EXPIRES_SOON = 14
 """Days before its end from which a certificate is warned of."""
 _LARGEST = 1 << 20
-_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
 class UnusableTLS(Exception):
@@ -35,7 +34,7 @@ def load_context(tls: ListenerTLS) -> ssl.SSLContext:
     _readable("certificate", tls.certificate, secret=False)
     _readable("key", tls.key, secret=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _VERSIONS[tls.minimum]
+    context.minimum_version = ssl.TLSVersion[f"TLSv{tls.minimum.replace('.', '_')}"]
     context.options |= (
         ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_SINGLE_ECDH_USE
     )

@@ -57,13 +57,9 @@ def _transport_files(path: KeyPath, tls: TransportTLS, problems: Problems) -> No
     there = _present((*path, "certificate"), tls.certificate, problems)
     if _secret_file((*path, "key"), tls.key, problems) and there:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(tls.certificate, tls.key, _no_password)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(tls.certificate, tls.key, password="")
         except (ssl.SSLError, OSError, ValueError):
             problems.add((*path, "certificate"), f"no certificate that fits the key: {tls.certificate}", id="bad-file")
-
-
-def _no_password() -> str:
-    return ""  # else OpenSSL asks the terminal
 
 
 def _tls_files(path: KeyPath, tls: ListenerTLS, problems: Problems) -> None:

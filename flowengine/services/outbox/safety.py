@@ -9,8 +9,6 @@ from flowengine.services.relay import Encryption, Login
 if TYPE_CHECKING:
     from flowengine.services.config import SASL, TransportTLS
 
-_LOWEST = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-
 
 def encryption(tls: "TransportTLS", name: str, *, verified: bool = False) -> Encryption | None:
     """TLS towards a host; None without. verified: whatever the mode says, its certificate must be right (RFC 8689).
@@ -30,13 +28,13 @@ def _context(tls: "TransportTLS", verified: bool) -> ssl.SSLContext:
     context.check_hostname = verified
     context.verify_mode = ssl.CERT_REQUIRED if verified else ssl.CERT_NONE
     context.hostname_checks_common_name = False  # RFC 6125 §6.4.4
-    context.minimum_version = _LOWEST[tls.minimum]
+    context.minimum_version = ssl.TLSVersion[f"TLSv{tls.minimum.replace('.', '_')}"]
     if verified and tls.authorities is not None:
         context.load_verify_locations(tls.authorities)
     elif verified:
         context.load_default_certs()
     if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
+        context.load_cert_chain(tls.certificate, tls.key, password="")  # else OpenSSL asks the terminal
     return context
 
 

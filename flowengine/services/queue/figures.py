@@ -38,6 +38,22 @@ class Counts(Protocol):
         ...
 
 
+def columns(about: Callable[[str], str], domain: Callable[[str], str], retry: str) -> Mapping[str, str]:
+    """`Counts.fields` of a storage: how it finds a field of `About`, the domain of a column, and attempts as text."""
+    return {
+        "senderip": about("client"),
+        "remoteip": about("client"),
+        "saslusername": about("user"),
+        "jobid": about("jobid"),
+        "sender": "lower(sender)",
+        "senderdomain": domain("sender"),
+        "recipient": "lower(recipient)",
+        "recipientdomain": domain("recipient"),
+        "transportid": "transport",
+        "retry": retry,
+    }
+
+
 class Figures:
     """Answers from the counts of one storage."""
 

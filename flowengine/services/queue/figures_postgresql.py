@@ -1,7 +1,8 @@
 """Counts in the queue's PostgreSQL database, over a connection of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from flowengine.services.queue.figures import columns
 from flowengine.services.queue.postgresql_link import Link, row
 
 _KNOWN = (  # \u0000 is JSON that PostgreSQL has no text for; § stands for a question mark that is no value
@@ -15,18 +16,7 @@ _FROM = "from entry join message on message.id = entry.message join place on pla
 class PostgreSQLFigures:
     """See figures.Counts. url: as libpq takes it. All of the queue, whatever machine took it."""
 
-    fields: Mapping[str, str] = {
-        "senderip": _ABOUT.format("client"),
-        "remoteip": _ABOUT.format("client"),
-        "saslusername": _ABOUT.format("user"),
-        "jobid": _ABOUT.format("jobid"),
-        "sender": "lower(sender)",
-        "senderdomain": _DOMAIN.format("sender"),
-        "recipient": "lower(recipient)",
-        "recipientdomain": _DOMAIN.format("recipient"),
-        "transportid": "transport",
-        "retry": "attempts::text",
-    }
+    fields = columns(_ABOUT.format, _DOMAIN.format, "attempts::text")
     metadata = f"coalesce({_KNOWN} -> 'metadata' ->> ?::text, '')"
     inside = f"(coalesce({_KNOWN} ->> 'quotas', '[]'))::jsonb @> to_jsonb(?::text)"
 

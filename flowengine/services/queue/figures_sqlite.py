@@ -1,9 +1,10 @@
 """Counts in the queue's SQLite file, read beside the workers."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from flowengine.services.queue.figures import columns
 from flowengine.services.queue.model import StoreTrouble
 
 _ABOUT = "coalesce(json_extract(cast(about as text), '$.{}'), '')"
@@ -13,18 +14,7 @@ _FROM = "from entry join message on message.id = entry.message join place on pla
 class SQLiteFigures:
     """See figures.Counts. path: of the file."""
 
-    fields: Mapping[str, str] = {
-        "senderip": _ABOUT.format("client"),
-        "remoteip": _ABOUT.format("client"),
-        "saslusername": _ABOUT.format("user"),
-        "jobid": _ABOUT.format("jobid"),
-        "sender": "lower(sender)",
-        "senderdomain": "domain(sender)",
-        "recipient": "lower(recipient)",
-        "recipientdomain": "domain(recipient)",
-        "transportid": "transport",
-        "retry": "cast(attempts as text)",
-    }
+    fields = columns(_ABOUT.format, "domain({})".format, "cast(attempts as text)")
     metadata = "coalesce(json_extract(cast(about as text), ?), '')"
     inside = "exists (select 1 from json_each(cast(about as text), '$.quotas') where value = ?)"
 

@@ -8,7 +8,7 @@ the other postgresql_*.py.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -19,6 +19,7 @@ import psycopg
 from flowengine.services.queue import postgresql_entries as entries
 from flowengine.services.queue import postgresql_rules as rules
 from flowengine.services.queue import postgresql_taking as taking
+from flowengine.services.queue.choosing import Busy, Seats
 from flowengine.services.queue.holders import Holders
 from flowengine.services.queue.model import (
     Damaged,
@@ -316,8 +317,8 @@ class PostgreSQLStore:
         self,
         now: float,
         free: int,
-        active: Mapping[tuple[str, str], int],
-        room: Callable[[str, str], int],
+        active: Busy,
+        room: Seats,
         failing: int,
     ) -> list[Job]:
         """See Store."""

@@ -4,11 +4,12 @@ Rows that another worker is taking at this moment are passed over (SKIP LOCKED):
 be read is parked on the way, so that it keeps nobody else.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from flowengine.services.queue.choosing import Busy, Seats, share_of, with_room
 from flowengine.services.queue.model import About, Entry, Job, Place, State
 from flowengine.services.queue.postgresql_link import Connection, row, rows
 from flowengine.services.queue.postgresql_work import Work, plain
@@ -45,17 +46,15 @@ def claim(
     holder: int,
     now: float,
     free: int,
-    active: Mapping[tuple[str, str], int],
-    room: Callable[[str, str], int],
+    active: Busy,
+    room: Seats,
     failing: int,
 ) -> list[Job]:
     """Jobs that are due, of as many places as there are (see Store.claim)."""
-    places = _due_places(connection, now, free, active, room, failing)
+    places = with_room(_by_wake(connection, now), free, active, room, failing)
     jobs: list[Job] = []
-    share = max(1, free // len(places)) if places else 0
     for place in places:
-        key = (place.transport, place.domain)
-        most = min(share, free - len(jobs), 1 if place.failures else room(*key) - active.get(key, 0))
+        most = share_of(place, len(places), free, free - len(jobs), active, room)
         if most > 0:
             values = {"place": place.id, "now": now, "most": most, "holder": holder, "at_once": AT_ONCE}
             found = connection.execute(_TAKE.encode(), values, binary=True).fetchall()
@@ -66,31 +65,8 @@ def claim(
     return jobs
 
 
-def _due_places(
-    connection: Connection,
-    now: float,
-    free: int,
-    active: Mapping[tuple[str, str], int],
-    room: Callable[[str, str], int],
-    failing: int,
-) -> list[Place]:
-    """Places with something to do and room for it, those that waited longest first."""
-    found: list[Place] = []
-    for id_, transport, domain, failures in _by_wake(connection, now):
-        busy = active.get((transport, domain), 0)
-        if failures:
-            if busy or failing <= 0:
-                continue
-            failing -= 1
-        elif busy >= room(transport, domain):
-            continue
-        found.append(Place(id_, transport, domain, failures))
-        if len(found) >= free:
-            break
-    return found
-
-
 def _by_wake(connection: Connection, now: float) -> Iterator[tuple[Any, ...]]:
+    """Places with something to do, those that waited longest first."""
     last: tuple[float, int] = (0.0, 0)
     for _ in range(_PAGES):
         page = rows(

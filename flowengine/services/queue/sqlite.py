@@ -7,7 +7,7 @@ messages lie beside the file (bodies.py). The statements are in the other sqlite
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -19,6 +19,7 @@ from flowengine.services.queue import sqlite_rules as rules
 from flowengine.services.queue import sqlite_taking as taking
 from flowengine.services.queue import sqlite_times as times
 from flowengine.services.queue.bodies import Bodies
+from flowengine.services.queue.choosing import Busy, Seats
 from flowengine.services.queue.holders import Holders
 from flowengine.services.queue.model import (
     Damaged,
@@ -209,8 +210,8 @@ class SQLiteStore:
         self,
         now: float,
         free: int,
-        active: Mapping[tuple[str, str], int],
-        room: Callable[[str, str], int],
+        active: Busy,
+        room: Seats,
         failing: int,
     ) -> list[Job]:
         """See Store."""

@@ -4,11 +4,12 @@ What cannot be read is parked on the way, so that it keeps nobody else.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from flowengine.services.queue.choosing import Busy, Seats, share_of, with_room
 from flowengine.services.queue.model import About, Entry, Job, Place, State
 from flowengine.services.queue.sqlite_entries import AT_ONCE
 from flowengine.services.queue.sqlite_places import FREE, corrupt, wake
@@ -23,22 +24,19 @@ def claim(
     holder: int,
     now: float,
     free: int,
-    active: Mapping[tuple[str, str], int],
-    room: Callable[[str, str], int],
+    active: Busy,
+    room: Seats,
     failing: int,
 ) -> list[Job]:
     """Jobs that are due, of as many places as there are (see Store.claim)."""
-    places = _due_places(database, now, free, active, room, failing)
+    rows = database.execute(
+        "select id, transport, domain, failures from place where wake <= ? order by wake limit 20000", (now,)
+    )
+    places = with_room(rows, free, active, room, failing)
+    rows.close()
     jobs: list[Job] = []
-    share = max(1, free // len(places)) if places else 0
     for place in places:
-        most = min(
-            share,
-            free - len(jobs),
-            1
-            if place.failures
-            else room(place.transport, place.domain) - active.get((place.transport, place.domain), 0),
-        )
+        most = share_of(place, len(places), free, free - len(jobs), active, room)
         for _ in range(most):
             job = _next(database, holder, place, now)
             if job is None:
@@ -49,34 +47,6 @@ def claim(
         if len(jobs) >= free:
             break
     return jobs
-
-
-def _due_places(
-    database: sqlite3.Connection,
-    now: float,
-    free: int,
-    active: Mapping[tuple[str, str], int],
-    room: Callable[[str, str], int],
-    failing: int,
-) -> list[Place]:
-    """Places with something to do and room for it, those that waited longest first."""
-    found: list[Place] = []
-    rows = database.execute(
-        "select id, transport, domain, failures from place where wake <= ? order by wake limit 20000", (now,)
-    )
-    for id_, transport, domain, failures in rows:
-        busy = active.get((transport, domain), 0)
-        if failures:
-            if busy or failing <= 0:
-                continue
-            failing -= 1
-        elif busy >= room(transport, domain):
-            continue
-        found.append(Place(id_, transport, domain, failures))
-        if len(found) >= free:
-            break
-    rows.close()
-    return found
 
 
 def _next(database: sqlite3.Connection, holder: int, place: Place, now: float) -> Job | None:

@@ -4,10 +4,11 @@ Every change happens within `transaction`. A backend that several machines share
 gives to one holder it gives to no other until that one is dead, and what an overtaken holder settles is not applied.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from flowengine.services.queue.choosing import Busy, Seats
 from flowengine.services.queue.model import Fate, Job, NewMessage, Rest, Stand
 from flowengine.services.queue.pickup import Rule
 from flowengine.services.relay.stuffing import Buffer
@@ -75,8 +76,8 @@ class Store(Protocol):
         self,
         now: float,
         free: int,
-        active: Mapping[tuple[str, str], int],
-        room: Callable[[str, str], int],
+        active: Busy,
+        room: Seats,
         failing: int,
     ) -> list[Job]:
         """Take entries that are due, from as many places as there are, at most `free` jobs.
